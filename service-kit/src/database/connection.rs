@@ -1,0 +1,134 @@
+//! Opens SQLite connections with the settings that our promises rest on.
+//!
+//! Does not decide who may open one: the lock does.
+
+use std::path::Path;
+
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::sql_types::Text;
+use diesel::{Connection, RunQueryDsl, SqliteConnection};
+
+use super::{DatabaseError, DatabaseOptions};
+
+/// The connection that writes: every commit is synced to disk before it returns
+/// (`synchronous=FULL` in WAL mode, <https://sqlite.org/pragma.html#pragma_synchronous>).
+pub(crate) fn open_writer(
+    path: &Path,
+    options: &DatabaseOptions,
+) -> Result<SqliteConnection, DatabaseError> {
+    let mut connection = SqliteConnection::establish(plain(path)?)?;
+    apply_limits(&mut connection, options)?;
+    let mode = sql::<Text>("PRAGMA journal_mode = WAL").get_result::<String>(&mut connection)?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(DatabaseError::Io(format!(
+            "the journal mode stays '{mode}' instead of WAL; the file system may not support it"
+        )));
+    }
+    connection.batch_execute(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+         PRAGMA wal_autocheckpoint = {}; PRAGMA journal_size_limit = {};",
+        options.wal_autocheckpoint_pages, options.wal_size_limit_bytes
+    ))?;
+    Ok(connection)
+}
+
+/// A connection that reads beside the writer and refuses to write.
+pub(super) fn open_reader(
+    path: &Path,
+    options: &DatabaseOptions,
+) -> Result<SqliteConnection, DatabaseError> {
+    let mut connection = SqliteConnection::establish(plain(path)?)?;
+    apply_limits(&mut connection, options)?;
+    connection.batch_execute("PRAGMA query_only = ON;")?;
+    Ok(connection)
+}
+
+/// A connection that cannot change the file at all, not even by a checkpoint when it closes.
+pub(crate) fn open_inspector(
+    path: &Path,
+    options: &DatabaseOptions,
+) -> Result<SqliteConnection, DatabaseError> {
+    let mut connection = SqliteConnection::establish(&read_only_uri(plain(path)?))?;
+    apply_limits(&mut connection, options)?;
+    Ok(connection)
+}
+
+fn apply_limits(
+    connection: &mut SqliteConnection,
+    options: &DatabaseOptions,
+) -> Result<(), DatabaseError> {
+    // The timeout comes first, so that the others wait too.
+    connection.batch_execute(&format!(
+        "PRAGMA busy_timeout = {}; PRAGMA cache_size = -{}; PRAGMA temp_store = MEMORY;",
+        options.busy_timeout_ms, options.cache_kib
+    ))?;
+    Ok(())
+}
+
+/// The path as diesel takes it. One that SQLite would read as a URI or as a name for a database in
+/// memory is refused.
+fn plain(path: &Path) -> Result<&str, DatabaseError> {
+    let text = path.to_str().ok_or_else(|| {
+        DatabaseError::Io(format!("the path {} is not valid UTF-8", path.display()))
+    })?;
+    let special = text.is_empty()
+        || text.starts_with(':')
+        || text.starts_with("file:")
+        || text.starts_with("sqlite:");
+    if special {
+        return Err(DatabaseError::Io(format!(
+            "'{text}' is not a path of a database file"
+        )));
+    }
+    Ok(text)
+}
+
+/// The path as a read-only URI (<https://sqlite.org/uri.html>).
+fn read_only_uri(path: &str) -> String {
+    let escaped = path
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    format!("file:{escaped}?mode=ro")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_uri_characters_opens_the_file_of_that_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("50%20 of?a#b.sqlite");
+        let options = DatabaseOptions::default();
+        open_writer(&path, &options)
+            .unwrap()
+            .batch_execute("CREATE TABLE t (a)")
+            .unwrap();
+        assert!(path.exists());
+        let mut inspector = open_inspector(&path, &options).unwrap();
+        inspector.batch_execute("SELECT a FROM t").unwrap();
+    }
+
+    #[test]
+    fn an_inspector_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let options = DatabaseOptions::default();
+        drop(open_writer(&path, &options).unwrap());
+        let mut inspector = open_inspector(&path, &options).unwrap();
+        let refused = inspector.batch_execute("CREATE TABLE t (a)").unwrap_err();
+        assert!(matches!(
+            DatabaseError::from(refused),
+            DatabaseError::ReadOnly
+        ));
+    }
+
+    #[test]
+    fn paths_that_sqlite_would_not_take_as_a_file_are_refused() {
+        for path in ["", ":memory:", "file:a.sqlite", "sqlite://a.sqlite"] {
+            assert!(plain(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Why a database was not migrated, in words an operator can act on.
+//!
+//! In every case the database is what it was before.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::database::DatabaseError;
+
+/// Why a database was not migrated; it is as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// A newer program has migrated it.
+    #[error(
+        "the database is newer than this program: it has the migrations {}, which this program \
+         does not know; start the program version that made them, or restore a backup from before",
+        .versions.join(", ")
+    )]
+    Newer {
+        /// The unknown versions.
+        versions: Vec<String>,
+    },
+    /// The text of a migration is not the one that was applied.
+    #[error(
+        "migration {version} of this program is not the text that was applied to the database; \
+         use the released program, or restore a backup from before that migration"
+    )]
+    Changed {
+        /// The migration.
+        version: String,
+    },
+    /// A migration is older than one that is applied already.
+    #[error(
+        "migration {version} is not applied although the later {applied} is; this program was \
+         not built from a line of versions that the database has seen"
+    )]
+    OutOfOrder {
+        /// The migration that is missing.
+        version: String,
+        /// A later one that is applied.
+        applied: String,
+    },
+    /// The file holds tables, but none of these migrations ever ran on it.
+    #[error(
+        "the database was not made by this program (it holds {} without a record of our \
+         migrations); adopting databases of other programs is not possible yet, so it was left \
+         untouched; choose another data folder",
+        .tables.join(", ")
+    )]
+    NotOurs {
+        /// The tables that were found.
+        tables: Vec<String>,
+    },
+    /// The file is damaged.
+    #[error(
+        "the database is damaged: {}; {}",
+        .findings.join("; "),
+        restore_advice(.newest_backup)
+    )]
+    Damaged {
+        /// What SQLite's check found.
+        findings: Vec<String>,
+        /// The newest backup beside the database.
+        newest_backup: Option<PathBuf>,
+    },
+    /// The database file is missing or empty while its write-ahead log is there.
+    #[error(
+        "{wal} holds data of a database file that is gone; put the database file back beside it, \
+         or move it away to start with an empty database"
+    )]
+    StrayLog {
+        /// The write-ahead log.
+        wal: PathBuf,
+    },
+    /// The asked-for version is none of this program's.
+    #[error("this program has no migration {version}")]
+    UnknownVersion {
+        /// The version asked for.
+        version: String,
+    },
+    /// The migration cannot be reverted.
+    #[error("migration {version} has no down.sql, so it cannot be reverted; restore a backup")]
+    NoDown {
+        /// The migration.
+        version: String,
+    },
+    /// A migration failed; the unit was rolled back.
+    #[error("migration {version} failed and was undone: {source}")]
+    Failed {
+        /// The migration.
+        version: String,
+        /// What failed.
+        source: DatabaseError,
+    },
+    /// After the migrations, rows would refer to rows that do not exist; rolled back.
+    #[error(
+        "the migration was undone, because rows would refer to missing ones: {}",
+        .violations.join(", ")
+    )]
+    ForeignKeys {
+        /// Child table, parent table and how many rows, in words.
+        violations: Vec<String>,
+    },
+    /// After the migrations, a table would have fewer rows than before; rolled back.
+    #[error(
+        "the migration was undone, because the table {table} would have kept {after} of its \
+         {before} rows"
+    )]
+    RowsLost {
+        /// The table.
+        table: String,
+        /// Rows before.
+        before: i64,
+        /// Rows after.
+        after: i64,
+    },
+    /// The backup could not be made or does not hold what the database holds.
+    #[error("no migration without a backup, and the backup {path} failed: {reason}")]
+    Backup {
+        /// Where the backup would have been.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The lock is another database's.
+    #[error("the lock that was taken is not the lock of {path}")]
+    WrongLock {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The migrations in this program are unusable.
+    #[error("the migrations in this program cannot be used: {0}")]
+    Embedded(String),
+    /// A file beside the database could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The database could not be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl MigrateError {
+    /// Whether the data itself is the reason (exit code 65), and not the machine or the program.
+    #[must_use]
+    pub fn is_bad_data(&self) -> bool {
+        match self {
+            Self::Newer { .. }
+            | Self::Changed { .. }
+            | Self::OutOfOrder { .. }
+            | Self::NotOurs { .. }
+            | Self::Damaged { .. }
+            | Self::StrayLog { .. }
+            | Self::ForeignKeys { .. }
+            | Self::RowsLost { .. } => true,
+            Self::Database(error) | Self::Failed { source: error, .. } => {
+                matches!(
+                    error,
+                    DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_)
+                )
+            }
+            Self::UnknownVersion { .. }
+            | Self::NoDown { .. }
+            | Self::Backup { .. }
+            | Self::WrongLock { .. }
+            | Self::Embedded(_)
+            | Self::Io { .. } => false,
+        }
+    }
+}
+
+impl From<diesel::result::Error> for MigrateError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+fn restore_advice(newest_backup: &Option<PathBuf>) -> String {
+    match newest_backup {
+        Some(path) => format!("the newest backup is {}", path.display()),
+        None => "no backup was found beside it".to_owned(),
+    }
+}

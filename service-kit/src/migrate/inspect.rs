@@ -1,0 +1,139 @@
+//! Compares a database with the migrations of this program, on a connection that cannot change it.
+
+use std::path::Path;
+
+use crate::database::{DatabaseOptions, open_inspector, sibling};
+
+use super::MigrateError;
+use super::bookkeeping::{self, DIESEL_TABLE, OUR_TABLE};
+use super::step::Step;
+
+/// A migration that a database has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedMigration {
+    /// The version, as text.
+    pub version: String,
+    /// The name of the migration's folder.
+    pub name: String,
+    /// When it was applied, in UTC.
+    pub applied_at: String,
+}
+
+/// How a database and the migrations of this program compare.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// Whether the file exists.
+    pub exists: bool,
+    /// Tables of a database that has no record of our migrations; it is refused.
+    pub foreign_tables: Vec<String>,
+    /// What the database has, oldest first.
+    pub applied: Vec<AppliedMigration>,
+    /// Versions that it lacks, oldest first.
+    pub pending: Vec<String>,
+    /// Versions that it has and this program does not know; it is refused.
+    pub newer: Vec<String>,
+    /// Versions whose text was another one when they were applied; it is refused.
+    pub changed: Vec<String>,
+    /// Whether it holds no table at all.
+    empty: bool,
+}
+
+impl MigrationStatus {
+    /// Whether there is nothing to lose: no file, or no table in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.empty
+    }
+
+    /// Fails with the reason why this program must not touch the database, if there is one.
+    pub fn refusal(&self) -> Result<(), MigrateError> {
+        if !self.foreign_tables.is_empty() {
+            return Err(MigrateError::NotOurs {
+                tables: self.foreign_tables.clone(),
+            });
+        }
+        if !self.newer.is_empty() {
+            return Err(MigrateError::Newer {
+                versions: self.newer.clone(),
+            });
+        }
+        if let Some(version) = self.changed.first() {
+            return Err(MigrateError::Changed {
+                version: version.clone(),
+            });
+        }
+        if let (Some(version), Some(last)) = (self.pending.first(), self.applied.last())
+            && *version < last.version
+        {
+            return Err(MigrateError::OutOfOrder {
+                version: version.clone(),
+                applied: last.version.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Compares the database at `path` with `steps`.
+pub(super) fn inspect(path: &Path, steps: &[Step]) -> Result<MigrationStatus, MigrateError> {
+    let size_bytes = size_bytes(path)?;
+    let mut status = MigrationStatus {
+        exists: size_bytes.is_some(),
+        empty: true,
+        pending: steps.iter().map(|step| step.version().to_owned()).collect(),
+        ..MigrationStatus::default()
+    };
+    if size_bytes.unwrap_or(0) == 0 {
+        // SQLite would throw away a log beside an empty file.
+        let wal = sibling(path, "-wal");
+        if self::size_bytes(&wal)?.unwrap_or(0) > 0 {
+            return Err(MigrateError::StrayLog { wal });
+        }
+        return Ok(status);
+    }
+    let mut connection = open_inspector(path, &DatabaseOptions::default())?;
+    let tables = bookkeeping::tables(&mut connection)?;
+    status.empty = tables.is_empty();
+    if status.empty {
+        return Ok(status);
+    }
+    if ![DIESEL_TABLE, OUR_TABLE]
+        .iter()
+        .all(|ours| tables.iter().any(|table| table == ours))
+    {
+        status.foreign_tables = tables;
+        return Ok(status);
+    }
+    for row in bookkeeping::rows(&mut connection)? {
+        match steps.iter().find(|step| step.version() == row.version) {
+            None => status.newer.push(row.version.clone()),
+            Some(step) if step.checksum() != row.checksum => {
+                status.changed.push(row.version.clone());
+            }
+            Some(_) => {}
+        }
+        status.pending.retain(|version| *version != row.version);
+        status.applied.push(AppliedMigration {
+            version: row.version,
+            name: row.name,
+            applied_at: row.applied_at,
+        });
+    }
+    // Recorded by diesel alone: by a program that keeps no checksums, so not by ours.
+    status
+        .newer
+        .extend(bookkeeping::unrecorded(&mut connection)?);
+    Ok(status)
+}
+
+/// The size of a file, `None` when it does not exist.
+fn size_bytes(path: &Path) -> Result<Option<u64>, MigrateError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(MigrateError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,235 @@
+//! Owns the connections of the gRPC port: accepting, limits, keepalive, asking
+//! them to end and cutting them. It does not know what is called.
+//!
+//! tonic's own transport is not used because it cannot end a connection whose
+//! stream stays open, and it applies deadlines and limits outside our figures.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::OptionFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tonic::transport::server::TcpConnectInfo;
+use tower::Service as _;
+
+use super::Limits;
+use super::gate::{Gate, Way};
+use crate::clock::Clock;
+use crate::layers::{Layers, RpcBody, RpcMetrics};
+
+/// Pause after the operating system refused a connection (too many files, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes a peer may send on one stream, and on a connection, before it must wait.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of answers that are buffered per stream before the handler must wait.
+const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Takes connections and serves them.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) gate: Arc<Gate>,
+    pub(super) layers: Arc<Layers>,
+    pub(super) metrics: RpcMetrics,
+    pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    /// Cancelled: no new connections, and the open ones are asked to end.
+    pub(super) drain: CancellationToken,
+    /// Cancelled: everything ends where it stands.
+    pub(super) cut: CancellationToken,
+    pub(super) connections: TaskTracker,
+}
+
+impl Acceptor {
+    /// Accepts until drained or cut; then the listener is closed.
+    pub(super) async fn accept(self, listener: TcpListener) {
+        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let acceptor = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = acceptor.drain.cancelled() => return,
+                () = acceptor.cut.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => acceptor.admit(&permits, stream, peer),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    let pause = acceptor.clock.sleep(ACCEPT_PAUSE);
+                    acceptor.drain.run_until_cancelled(pause).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, permits: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
+            self.metrics.connections_refused.inc();
+            tracing::debug!(%peer, "too many connections; closing the new one");
+            return;
+        };
+        let connection = Arc::clone(self).serve(stream, peer, permit);
+        let cut = self.cut.clone();
+        self.connections
+            .spawn(cut.run_until_cancelled_owned(connection));
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let _open = OpenConnection::new(&self.metrics);
+        if !self.speaks(&stream).await {
+            return;
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "the connection was gone at once");
+            return;
+        }
+        let service = ConnectionService {
+            acceptor: Arc::clone(&self),
+            peer: TcpConnectInfo {
+                local_addr: stream.local_addr().ok(),
+                remote_addr: Some(peer),
+            },
+        };
+        let mut connection = pin!(
+            self.builder()
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        let age = self
+            .limits
+            .max_connection_age
+            .map(|age| self.clock.sleep(age));
+        let mut old = pin!(OptionFuture::from(age));
+        let mut ending = false;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut connection => break ended,
+                () = self.drain.cancelled(), if !ending => ending = true,
+                Some(()) = &mut old, if !ending => ending = true,
+            }
+            connection.as_mut().graceful_shutdown();
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection ended with an error");
+        }
+    }
+
+    /// Waits for the first byte; `false` when the peer is gone or too slow, or
+    /// the port is closing.
+    async fn speaks(&self, stream: &TcpStream) -> bool {
+        let mut first = [0];
+        let peek = stream.peek(&mut first);
+        let first_byte = self.clock.timeout(self.limits.first_byte_timeout, peek);
+        let outcome = self.drain.run_until_cancelled(first_byte).await;
+        matches!(outcome, Some(Ok(Ok(1..))))
+    }
+
+    fn builder(&self) -> http2::Builder<Tracked> {
+        let limits = &self.limits;
+        let mut builder = http2::Builder::new(Tracked {
+            tasks: self.connections.clone(),
+            cut: self.cut.clone(),
+        });
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_per_connection)
+            .max_header_list_size(limits.header_bytes)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .keep_alive_interval(limits.keepalive_interval)
+            .keep_alive_timeout(limits.keepalive_timeout);
+        builder
+    }
+}
+
+/// The calls of one connection.
+#[derive(Debug)]
+struct ConnectionService {
+    acceptor: Arc<Acceptor>,
+    peer: TcpConnectInfo,
+}
+
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
+    type Response = Response<RpcBody>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let acceptor = Arc::clone(&self.acceptor);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer.clone());
+        let way = acceptor.gate.way(request.uri().path());
+        Box::pin(async move {
+            let layers = &acceptor.layers;
+            Ok(match way {
+                Way::Refused(failure) => {
+                    let refuse = |_| async { failure.into_status().into_http() };
+                    layers.call(request, None, refuse).await
+                }
+                Way::Service(routes) => layers.call(request, None, |r| routed(routes, r)).await,
+                Way::Standard(routes) => {
+                    let drain = Some(acceptor.drain.clone());
+                    layers.call(request, drain, |r| routed(routes, r)).await
+                }
+            })
+        })
+    }
+}
+
+async fn routed(mut routes: tonic::service::Routes, request: Request<Body>) -> Response<Body> {
+    match routes.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// Spawns what hyper needs on our tracker, so that a cut ends that too.
+#[derive(Debug, Clone)]
+struct Tracked {
+    tasks: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.tasks
+            .spawn(self.cut.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct OpenConnection(RpcMetrics);
+
+impl OpenConnection {
+    fn new(metrics: &RpcMetrics) -> Self {
+        metrics.connections.inc();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}

@@ -1,0 +1,14 @@
+//! The database and its migrations on real files.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod children;
+mod classifying;
+mod disk_full;
+mod locking;
+mod migrating;
+mod migrating_backups;
+mod migrating_refusals;
+mod reading;
+mod support;
+mod writing;

@@ -1,0 +1,13 @@
+//! The gRPC port and the monitoring port over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod around_calls;
+mod deadline;
+mod ending;
+mod harness;
+mod health;
+mod limits;
+mod monitoring;
+mod probe;
+mod reflection;
