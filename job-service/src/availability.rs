@@ -1,0 +1,361 @@
+//! What model-service says: which server has the models of a job. Asks it,
+//! keeps answers for a short time, forgets them when it tells of a change, and
+//! passes it the inventories that monitors take. Decides nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use service_kit::{clock::Clock, shutdown::Shutdown};
+use stablequeue_proto::models::v1 as proto;
+use tokio::sync::watch;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    board::Board,
+    hints::Hints,
+    job::{ModelRole, Requirement},
+};
+
+/// How long a call may take before model-service counts as not answering.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an inventory may take to be taken over.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an answer is used again when nothing tells of a change.
+const KEPT_FOR: Duration = Duration::from_secs(5);
+/// How many answers are kept.
+const KEPT_MAX: usize = 65_536;
+/// References in one question, as model-service takes them.
+const REFERENCES_MAX: usize = 256;
+/// Inventory items in one message.
+const ITEMS_PER_MESSAGE: usize = 1_000;
+/// The first wait before the watch is opened again.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+/// The longest wait before the watch is opened again.
+const RETRY_MOST: Duration = Duration::from_secs(15);
+/// How long the watch may be silent before it is opened again: model-service
+/// sends a sign of life every 15 seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// A reference as model-service is asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// Whether it is a LoRA; a checkpoint otherwise.
+    pub is_lora: bool,
+    /// How the job names it.
+    pub text: String,
+}
+
+impl From<&Requirement> for Reference {
+    fn from(requirement: &Requirement) -> Self {
+        Self {
+            is_lora: requirement.role == ModelRole::Lora,
+            text: requirement.reference.clone(),
+        }
+    }
+}
+
+/// What model-service says of one reference on one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The server has it.
+    Available {
+        /// The title by which the server knows it.
+        title: String,
+        /// Its full hash, when known.
+        sha256: Option<String>,
+    },
+    /// It was seen there, but too long ago.
+    Stale,
+    /// The server does not have it.
+    Missing,
+    /// Nothing is known of that server.
+    Unknown,
+    /// It fits several models there.
+    Ambiguous(Vec<String>),
+}
+
+/// Findings by server and reference.
+pub type Findings = HashMap<(String, Reference), Finding>;
+
+/// model-service did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+impl From<tonic::Status> for Unavailable {
+    fn from(status: tonic::Status) -> Self {
+        Self(format!("{} ({})", status.message(), status.code()))
+    }
+}
+
+/// The client.
+pub struct Availability {
+    client: proto::availability_service_client::AvailabilityServiceClient<Channel>,
+    clock: Clock,
+    board: Arc<Board>,
+    hints: Arc<Hints>,
+    kept: Mutex<HashMap<(String, Reference), (Finding, Duration)>>,
+    /// Grows whenever what was kept is forgotten, so that an answer that was
+    /// under way meanwhile is not kept.
+    forgotten: AtomicU64,
+    connections: watch::Sender<u64>,
+}
+
+impl Availability {
+    /// A client that connects when it is first used.
+    pub fn new(
+        url: &str,
+        clock: Clock,
+        board: Arc<Board>,
+        hints: Arc<Hints>,
+    ) -> Result<Self, tonic::transport::Error> {
+        let channel = Endpoint::from_shared(url.to_owned())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .connect_lazy();
+        Ok(Self {
+            client: proto::availability_service_client::AvailabilityServiceClient::new(channel),
+            clock,
+            board,
+            hints,
+            kept: Mutex::default(),
+            forgotten: AtomicU64::new(0),
+            connections: watch::Sender::new(0),
+        })
+    }
+
+    /// Counts the connections of the watch; a new one means that model-service
+    /// may be another process than before.
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.subscribe()
+    }
+
+    /// What model-service says of these references on these servers.
+    pub async fn check(
+        &self,
+        references: &[Reference],
+        servers: &[String],
+    ) -> Result<Findings, Unavailable> {
+        let (mut findings, unknown) = self.take_kept(references, servers);
+        let before = self.forgotten.load(Ordering::Acquire);
+        for chunk in unknown.chunks(REFERENCES_MAX) {
+            let answer = self.ask(chunk, servers).await.inspect_err(|error| {
+                self.board
+                    .model_service_failed(error.to_string(), self.clock.now());
+            })?;
+            findings.extend(answer);
+        }
+        if !unknown.is_empty() {
+            self.board.model_service_answered();
+            self.keep(&findings, before);
+        }
+        Ok(findings)
+    }
+
+    fn take_kept(
+        &self,
+        references: &[Reference],
+        servers: &[String],
+    ) -> (Findings, Vec<Reference>) {
+        let now = self.clock.monotonic();
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut findings = Findings::new();
+        let mut unknown = Vec::new();
+        for reference in references {
+            let known: Option<Vec<_>> = servers
+                .iter()
+                .map(|server| {
+                    let key = (server.clone(), reference.clone());
+                    kept.get(&key)
+                        .filter(|(_, at)| now.saturating_sub(*at) < KEPT_FOR)
+                        .map(|(finding, _)| (key, finding.clone()))
+                })
+                .collect();
+            match known {
+                Some(known) => findings.extend(known),
+                None => unknown.push(reference.clone()),
+            }
+        }
+        (findings, unknown)
+    }
+
+    fn keep(&self, findings: &Findings, before: u64) {
+        let now = self.clock.monotonic();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.forgotten.load(Ordering::Acquire) != before {
+            return;
+        }
+        if kept.len() + findings.len() > KEPT_MAX {
+            kept.clear();
+        }
+        for (key, finding) in findings {
+            kept.insert(key.clone(), (finding.clone(), now));
+        }
+    }
+
+    /// Forgets every answer.
+    pub fn forget(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        kept.clear();
+    }
+
+    async fn ask(
+        &self,
+        references: &[Reference],
+        servers: &[String],
+    ) -> Result<Findings, Unavailable> {
+        let mut request = tonic::Request::new(proto::CheckAvailabilityRequest {
+            references: references.iter().map(to_proto).collect(),
+            servers: servers.to_vec(),
+            max_age: None,
+        });
+        request.set_timeout(CALL_TIMEOUT);
+        let answer = tokio::time::timeout(
+            CALL_TIMEOUT,
+            self.client.clone().check_availability(request),
+        )
+        .await
+        .map_err(|_| Unavailable(format!("no answer within {CALL_TIMEOUT:?}")))??
+        .into_inner();
+        let mut findings = Findings::new();
+        for server in answer.servers {
+            if server.references.len() != references.len() {
+                return Err(Unavailable(
+                    "answered another number of references than asked; its version does not fit"
+                        .to_owned(),
+                ));
+            }
+            for (reference, found) in references.iter().zip(server.references) {
+                findings.insert(
+                    (server.server.clone(), reference.clone()),
+                    from_proto(found),
+                );
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Passes on the full inventory of a server.
+    pub async fn push_inventory(
+        &self,
+        server: &str,
+        generation: &str,
+        items: Vec<proto::InventoryItem>,
+    ) -> Result<(), Unavailable> {
+        use proto::sync_server_inventory_request::Part;
+        let header = proto::InventoryHeader {
+            server: server.to_owned(),
+            generation: generation.to_owned(),
+            mode: proto::InventoryMode::Full.into(),
+            base_generation: String::new(),
+        };
+        let mut parts = vec![proto::SyncServerInventoryRequest {
+            part: Some(Part::Header(header)),
+        }];
+        for chunk in items.chunks(ITEMS_PER_MESSAGE) {
+            parts.push(proto::SyncServerInventoryRequest {
+                part: Some(Part::Items(proto::InventoryItems {
+                    items: chunk.to_vec(),
+                })),
+            });
+        }
+        let mut client = self.client.clone();
+        let call = client.sync_server_inventory(tokio_stream::iter(parts));
+        tokio::time::timeout(PUSH_TIMEOUT, call)
+            .await
+            .map_err(|_| Unavailable(format!("no answer within {PUSH_TIMEOUT:?}")))??;
+        self.forget();
+        Ok(())
+    }
+
+    /// Follows what model-service tells of changes until the service stops;
+    /// opens the watch again, with growing waits, whenever it ends.
+    pub async fn watch(self: Arc<Self>, shutdown: Shutdown) {
+        let mut wait = RETRY_FIRST;
+        let stop = shutdown.token();
+        while !stop.is_cancelled() {
+            let outcome = tokio::select! {
+                () = stop.cancelled() => return,
+                outcome = self.watch_once(&mut wait) => outcome,
+            };
+            self.forget();
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "the watch on model-service ended");
+                self.board
+                    .model_service_failed(error.to_string(), self.clock.now());
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.clock.sleep(wait) => {}
+            }
+            wait = (wait * 2).min(RETRY_MOST);
+        }
+    }
+
+    async fn watch_once(&self, wait: &mut Duration) -> Result<(), Unavailable> {
+        let request = proto::WatchAvailabilityRequest::default();
+        let mut client = self.client.clone();
+        let mut stream = tokio::time::timeout(CALL_TIMEOUT, client.watch_availability(request))
+            .await
+            .map_err(|_| Unavailable(format!("no answer within {CALL_TIMEOUT:?}")))??
+            .into_inner();
+        loop {
+            let message = tokio::time::timeout(SILENCE_MAX, stream.message())
+                .await
+                .map_err(|_| Unavailable(format!("silent for {SILENCE_MAX:?}")))??
+                .ok_or_else(|| Unavailable("it ended the watch".to_owned()))?;
+            use proto::watch_availability_response::Update;
+            match message.update {
+                Some(Update::Started(_)) => {
+                    *wait = RETRY_FIRST;
+                    tracing::info!("model-service answers");
+                    self.forget();
+                    self.board.model_service_answered();
+                    self.connections.send_modify(|count| *count += 1);
+                    self.hints.wake_dispatcher();
+                }
+                Some(Update::Event(_)) => {
+                    self.forget();
+                    self.hints.wake_dispatcher();
+                }
+                Some(Update::Heartbeat(_)) | None => {}
+            }
+        }
+    }
+}
+
+fn to_proto(reference: &Reference) -> proto::ModelReference {
+    let kind = if reference.is_lora {
+        proto::ModelType::Lora
+    } else {
+        proto::ModelType::Checkpoint
+    };
+    proto::ModelReference {
+        reference: reference.text.clone(),
+        r#type: kind.into(),
+    }
+}
+
+fn from_proto(found: proto::ReferenceAvailability) -> Finding {
+    use proto::AvailabilityState as State;
+    match found.state() {
+        State::Available => Finding::Available {
+            title: found.title,
+            sha256: Some(found.sha256).filter(|hash| !hash.is_empty()),
+        },
+        State::Stale => Finding::Stale,
+        State::Missing => Finding::Missing,
+        State::Ambiguous => Finding::Ambiguous(found.candidates),
+        State::Unknown | State::Unspecified => Finding::Unknown,
+    }
+}

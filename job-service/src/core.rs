@@ -1,0 +1,79 @@
+//! What use cases and loops share: the database, the images, the board, the
+//! wake-ups and the limits of one running service.
+
+use std::{sync::Arc, time::Duration};
+
+use service_kit::{clock::Clock, database::Database, shutdown::Shutdown};
+
+use crate::{
+    availability::Availability, board::Board, hints::Hints, images::ImageStore, metrics::Metrics,
+};
+
+/// How patient the loops are. Every value has a default that suits one
+/// machine.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Between two probes of a server.
+    pub probe: Duration,
+    /// Between two inventories of a server.
+    pub inventory: Duration,
+    /// Before a listing that shrank is taken a second time.
+    pub second_look: Duration,
+    /// Between two looks at the progress of an attempt.
+    pub progress: Duration,
+    /// Between two passes of the dispatcher when nothing happens; `None`
+    /// turns that sweep off.
+    pub sweep: Option<Duration>,
+    /// How long a task that a server does not know may still be on its way,
+    /// while the server is idle.
+    pub unknown_grace: Duration,
+    /// Before the first retry; doubles with each, with full jitter.
+    pub retry_first: Duration,
+    /// The longest wait before a retry.
+    pub retry_most: Duration,
+    /// How long events are kept.
+    pub event_retention: Duration,
+    /// How long start-up waits for the jobs that were under way.
+    pub recovery: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            probe: Duration::from_secs(5),
+            inventory: Duration::from_secs(60),
+            second_look: Duration::from_secs(2),
+            progress: Duration::from_millis(500),
+            sweep: Some(Duration::from_secs(30)),
+            unknown_grace: Duration::from_secs(10),
+            retry_first: Duration::from_secs(1),
+            retry_most: Duration::from_secs(60),
+            event_retention: Duration::from_secs(7 * 24 * 3600),
+            recovery: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What use cases and loops share.
+pub struct Core {
+    /// The jobs database.
+    pub database: Database,
+    /// Names this database among its own backups, for resume tokens.
+    pub epoch: String,
+    /// Time.
+    pub clock: Clock,
+    /// The files of images.
+    pub images: ImageStore,
+    /// What is known of servers now.
+    pub board: Arc<Board>,
+    /// Wake-ups.
+    pub hints: Arc<Hints>,
+    /// What model-service says.
+    pub availability: Arc<Availability>,
+    /// Figures.
+    pub metrics: Metrics,
+    /// The end of the service.
+    pub shutdown: Shutdown,
+    /// How patient the loops are.
+    pub pace: Pace,
+}

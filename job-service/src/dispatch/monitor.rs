@@ -1,0 +1,414 @@
+//! Looks after one Forge server: is it there, which process is it, what does
+//! it have. Writes what it finds to the board and passes inventories on to
+//! model-service. Gives it no jobs.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use stablequeue_proto::models::v1 as models;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::forge::{ForgeClient, Listing, ProbeFacts, ProbeFailure, ProbeFailureKind};
+use crate::{
+    board::FAILURES_MAX,
+    core::Core,
+    error::Error,
+    metrics::ServerLabel,
+    payload::baseline_from_options,
+    server::{Health, Server},
+    store::servers,
+};
+
+/// An inventory that did not change is passed on again after this time, so
+/// that it does not count as stale.
+const PUSH_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// Requests to look at once that may wait.
+const REQUESTS_MAX: usize = 64;
+
+/// The monitors of all servers.
+#[derive(Default)]
+pub struct Monitors {
+    running: Mutex<HashMap<String, Handle>>,
+}
+
+struct Handle {
+    stop: CancellationToken,
+    calls: Arc<Calls>,
+}
+
+/// What a monitor is asked to do at once.
+#[derive(Default)]
+struct Calls {
+    wake: Notify,
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    relist: std::sync::atomic::AtomicBool,
+}
+
+impl Monitors {
+    /// Begins to look after a server; a monitor that it has already ends.
+    pub fn start(&self, core: &Arc<Core>, server: &Server) -> Result<(), Error> {
+        let client = ForgeClient::new(&server.base_url).map_err(|fault| {
+            Error::Invalid(vec![crate::request::Violation::new(
+                "server.base_url",
+                fault.to_string(),
+            )])
+        })?;
+        let calls = Arc::new(Calls::default());
+        let stop = core.shutdown.token().child_token();
+        let monitor = Monitor {
+            core: Arc::clone(core),
+            alias: server.alias.clone(),
+            base_url: server.base_url.clone(),
+            client,
+            calls: Arc::clone(&calls),
+            pushed: None,
+            listed: None,
+            connection: 0,
+        };
+        let handle = Handle {
+            stop: stop.clone(),
+            calls,
+        };
+        if let Some(old) = self.lock().insert(server.alias.clone(), handle) {
+            old.stop.cancel();
+        }
+        core.shutdown.spawn("monitor", monitor.run(stop));
+        Ok(())
+    }
+
+    /// Looks after a server no longer.
+    pub fn stop(&self, alias: &str) {
+        if let Some(handle) = self.lock().remove(alias) {
+            handle.stop.cancel();
+        }
+    }
+
+    /// Asks for a probe now, and for the inventory when `relist`.
+    pub fn look(&self, alias: &str, relist: bool) {
+        if let Some(handle) = self.lock().get(alias) {
+            if relist {
+                handle
+                    .calls
+                    .relist
+                    .store(true, std::sync::atomic::Ordering::Release);
+            }
+            handle.calls.wake.notify_one();
+        }
+    }
+
+    /// Asks for a probe and the inventory now, and waits for the end of both.
+    /// `false` when there is no such monitor or too many ask.
+    pub async fn look_and_wait(&self, alias: &str) -> bool {
+        let (sender, done) = oneshot::channel();
+        {
+            let running = self.lock();
+            let Some(handle) = running.get(alias) else {
+                return false;
+            };
+            let mut waiting = handle
+                .calls
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() >= REQUESTS_MAX {
+                return false;
+            }
+            waiting.push(sender);
+            handle
+                .calls
+                .relist
+                .store(true, std::sync::atomic::Ordering::Release);
+            handle.calls.wake.notify_one();
+        }
+        done.await.is_ok()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Monitor {
+    core: Arc<Core>,
+    alias: String,
+    base_url: String,
+    client: ForgeClient,
+    calls: Arc<Calls>,
+    /// The generation that model-service has, and since when.
+    pushed: Option<(String, Duration)>,
+    /// When the server was last listed, and how many models it had.
+    listed: Option<(Duration, usize)>,
+    /// The connection to model-service that `pushed` belongs to.
+    connection: u64,
+}
+
+impl Monitor {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut connections = self.core.availability.connections();
+        loop {
+            let waiting: Vec<_> = std::mem::take(
+                &mut *self
+                    .calls
+                    .waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            let connection = *connections.borrow_and_update();
+            if connection != self.connection {
+                // It may be another process, on another database.
+                self.connection = connection;
+                self.pushed = None;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look() => {}
+            }
+            for sender in waiting {
+                // Who asked may have left.
+                let _ = sender.send(());
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.calls.wake.notified() => {}
+                _ = connections.changed() => {}
+                () = self.core.clock.sleep(self.core.pace.probe) => {}
+            }
+        }
+    }
+
+    /// One look: the probe, and the inventory when it is due.
+    async fn look(&mut self) {
+        let before = self.core.board.get(&self.alias);
+        let found = self.client.probe().await;
+        let now = self.core.clock.now();
+        match found {
+            Ok(facts) => {
+                let process = before.and_then(|state| state.status.process);
+                let restarted = process.is_some() && facts.process != process;
+                if restarted {
+                    tracing::warn!(server.alias = %self.alias, "the server runs as another process than before");
+                    self.listed = None;
+                }
+                if let Err(error) = self.keep_baseline(&facts).await {
+                    tracing::error!(server.alias = %self.alias, %error, "its options could not be kept");
+                    return;
+                }
+                self.list_when_due().await;
+                // Healthy only now, so that its first job finds its models.
+                self.answered(&facts, now);
+                self.core.hints.wake_dispatcher();
+            }
+            Err(failure) => self.failed(&failure, now),
+        }
+    }
+
+    /// Keeps the options as they were before our first job.
+    async fn keep_baseline(&self, facts: &ProbeFacts) -> Result<(), Error> {
+        let known = self.core.board.get(&self.alias);
+        if known.is_none_or(|state| state.server.baseline.is_some()) {
+            return Ok(());
+        }
+        let baseline = baseline_from_options(&facts.options);
+        let (alias, base_url) = (self.alias.clone(), self.base_url.clone());
+        let server = self
+            .core
+            .database
+            .write("keep_baseline", move |conn| {
+                servers::keep_baseline(conn, &alias, &base_url, &baseline)
+            })
+            .await?;
+        self.core.board.put(server);
+        Ok(())
+    }
+
+    fn answered(&self, facts: &ProbeFacts, now: DateTime<Utc>) {
+        let mut was = Health::Healthy;
+        self.core.board.update_status(&self.alias, |status| {
+            was = status.health;
+            status.health = Health::Healthy;
+            "healthy".clone_into(&mut status.message);
+            status.probed_at = Some(now);
+            status.seen_at = Some(now);
+            status.failures = 0;
+            status.process.clone_from(&facts.process);
+            status.ui_mode = facts.ui_mode;
+            status.checkpoint.clone_from(&facts.checkpoint);
+        });
+        if was != Health::Healthy {
+            tracing::info!(server.alias = %self.alias, "the server is healthy");
+        }
+        self.gauge(1);
+    }
+
+    fn failed(&self, failure: &ProbeFailure, now: DateTime<Utc>) {
+        let health = match failure.kind {
+            ProbeFailureKind::Unreachable => Health::Unreachable,
+            ProbeFailureKind::Unauthenticated => Health::Unauthenticated,
+            ProbeFailureKind::ApiMissing => Health::ApiMissing,
+            ProbeFailureKind::NotForge => Health::NotForge,
+        };
+        let mut closed = false;
+        self.core.board.update_status(&self.alias, |status| {
+            let was = status.health;
+            status.failures = status.failures.saturating_add(1);
+            status.probed_at = Some(now);
+            status.message.clone_from(&failure.message);
+            // One slow answer takes no server out; a clear one does.
+            let clear = health != Health::Unreachable;
+            if clear || was != Health::Healthy || status.failures >= FAILURES_MAX {
+                status.health = health;
+            }
+            closed = was == Health::Healthy && status.health != Health::Healthy;
+        });
+        if closed {
+            tracing::warn!(server.alias = %self.alias, health = health.as_str(), "the server gets no jobs until it answers");
+        }
+        self.gauge(0);
+    }
+
+    fn gauge(&self, up: i64) {
+        let label = ServerLabel {
+            server: self.alias.clone(),
+        };
+        self.core.metrics.server_up.get_or_create(&label).set(up);
+    }
+
+    async fn list_when_due(&mut self) {
+        let now = self.core.clock.monotonic();
+        let asked = self
+            .calls
+            .relist
+            .swap(false, std::sync::atomic::Ordering::AcqRel);
+        let old = self
+            .listed
+            .is_none_or(|(at, _)| now.saturating_sub(at) >= self.core.pace.inventory);
+        if !asked && !old && self.pushed.is_some() {
+            return;
+        }
+        match self.list_twice_when_less().await {
+            Ok(Some(listing)) => self.push(&listing).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(server.alias = %self.alias, %error, "its models could not be listed");
+            }
+        }
+    }
+
+    /// Lists the server; when it has fewer models than before, a second look
+    /// must agree before anything counts as gone.
+    async fn list_twice_when_less(
+        &mut self,
+    ) -> Result<Option<Listing>, super::forge::CallFailure> {
+        let listing = self.client.list_inventory().await?;
+        let count = listing.checkpoints.len() + listing.loras.len();
+        let less = self
+            .listed
+            .map_or(count == 0, |(_, before)| count < before);
+        if less {
+            self.core.clock.sleep(self.core.pace.second_look).await;
+            let again = self.client.list_inventory().await?;
+            if again != listing {
+                return Ok(None);
+            }
+        }
+        self.listed = Some((self.core.clock.monotonic(), count));
+        self.core.board.update_status(&self.alias, |status| {
+            status.checkpoint_count = listing.checkpoints.len();
+            status.lora_count = listing.loras.len();
+        });
+        Ok(Some(listing))
+    }
+
+    async fn push(&mut self, listing: &Listing) {
+        let items = items_of(listing);
+        let generation = generation_of(&items);
+        let now = self.core.clock.monotonic();
+        let known = self.pushed.as_ref().is_some_and(|(pushed, at)| {
+            *pushed == generation && now.saturating_sub(*at) < PUSH_AGAIN
+        });
+        if known {
+            return;
+        }
+        let pushed = self
+            .core
+            .availability
+            .push_inventory(&self.alias, &generation, items)
+            .await;
+        match pushed {
+            Ok(()) => {
+                self.pushed = Some((generation, now));
+                let at = self.core.clock.now();
+                self.core
+                    .board
+                    .update_status(&self.alias, |status| status.inventory_at = Some(at));
+            }
+            Err(error) => {
+                self.pushed = None;
+                tracing::warn!(server.alias = %self.alias, %error, "model-service did not take its inventory");
+            }
+        }
+    }
+}
+
+/// A listing in model-service's words.
+fn items_of(listing: &Listing) -> Vec<models::InventoryItem> {
+    use models::{AssetKind, InventoryModel, ModelType, ServerAsset, inventory_item::Kind};
+    let item = |kind| models::InventoryItem {
+        kind: Some(kind),
+        removed: false,
+    };
+    let asset = |kind: AssetKind, name: &String| {
+        item(Kind::Asset(ServerAsset {
+            kind: kind.into(),
+            name: name.clone(),
+        }))
+    };
+    let checkpoints = listing.checkpoints.iter().map(|checkpoint| {
+        item(Kind::Model(InventoryModel {
+            r#type: ModelType::Checkpoint.into(),
+            title: checkpoint.title.clone(),
+            path: checkpoint.filename.clone(),
+            sha256: checkpoint.sha256.clone().unwrap_or_default(),
+            alias: checkpoint.model_name.clone(),
+        }))
+    });
+    let loras = listing.loras.iter().map(|lora| {
+        item(Kind::Model(InventoryModel {
+            r#type: ModelType::Lora.into(),
+            title: lora.name.clone(),
+            path: lora.path.clone(),
+            sha256: String::new(),
+            alias: lora.alias.clone().unwrap_or_default(),
+        }))
+    });
+    let modules = listing
+        .modules
+        .iter()
+        .map(|module| asset(AssetKind::Module, &module.model_name));
+    let named = [
+        (AssetKind::Upscaler, &listing.upscalers),
+        (AssetKind::Sampler, &listing.samplers),
+        (AssetKind::Scheduler, &listing.schedulers),
+        (AssetKind::Script, &listing.scripts),
+    ];
+    let named = named
+        .into_iter()
+        .flat_map(|(kind, names)| names.iter().map(move |name| asset(kind, name)));
+    checkpoints.chain(loras).chain(modules).chain(named).collect()
+}
+
+/// Names a listing by its content, so that the same one has the same name.
+fn generation_of(items: &[models::InventoryItem]) -> String {
+    let mut digest = Sha256::new();
+    for item in items {
+        // The Debug text names every field; only equality matters here.
+        digest.update(format!("{item:?}\n"));
+    }
+    hex::encode(digest.finalize())
+}

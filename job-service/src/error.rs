@@ -1,0 +1,81 @@
+//! Why an operation fails, in the words of jobs and servers. How that looks
+//! on the wire is decided in `api`.
+
+use service_kit::database::DatabaseError;
+
+use crate::request::Violation;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No job has this id.
+    #[error("no job has the id {0:?}")]
+    JobNotFound(String),
+    /// The job has no image at this position.
+    #[error("job {job_id} has no image at position {position}")]
+    ImageNotFound {
+        /// The job.
+        job_id: String,
+        /// The position asked for.
+        position: i32,
+    },
+    /// No server has this alias.
+    #[error("no server has the alias {0:?}")]
+    ServerNotFound(String),
+    /// A server with this alias is there already.
+    #[error("a server with the alias {0:?} exists already")]
+    ServerExists(String),
+    /// A server cannot be removed now.
+    #[error("server {alias} is in use: {why}")]
+    ServerInUse {
+        /// The server.
+        alias: String,
+        /// By what, and what to do.
+        why: String,
+    },
+    /// There are as many servers as there may be.
+    #[error("there are {0} servers already, which is the limit; delete one first")]
+    TooManyServers(usize),
+    /// The caller's etag is not the current one.
+    #[error("{0} has changed since the etag was read; read it again")]
+    EtagMismatch(String),
+    /// Fields of the request are wrong; all of them.
+    #[error("the request is not valid")]
+    Invalid(Vec<Violation>),
+    /// The history that a token points into is gone.
+    #[error("the history that the token points into is gone; list again and watch from there")]
+    HistoryGone,
+    /// A write of an attempt that is not the current one any more.
+    #[error("attempt {number} of job {job_id} is over; what came later changed nothing")]
+    AttemptOver {
+        /// The job.
+        job_id: String,
+        /// The attempt.
+        number: i32,
+    },
+    /// The server process would not take part any more.
+    #[error("the service is stopping")]
+    Stopping,
+    /// A row that cannot be understood.
+    #[error("row {id} of {table} cannot be read: {why}")]
+    BrokenRow {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        id: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Reading or writing an image file failed.
+    #[error("the image store failed: {0}")]
+    Images(#[source] std::io::Error),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error.into())
+    }
+}

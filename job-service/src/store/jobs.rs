@@ -1,0 +1,460 @@
+//! The `jobs` table: insert, read, list, cancel. What choosing reads is in
+//! `queue`, and what attempts write in `attempts`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use diesel::{prelude::*, sqlite::Sqlite};
+use service_kit::clock::to_text;
+
+use super::{
+    events::{self, NewEvent},
+    json, optional_time,
+    schema::jobs,
+    time, to_json, word,
+};
+use crate::{
+    error::Error,
+    job::{
+        AppType, Endpoint, EventType, Hold, HoldReason, Job, JobError, JobState, ModelRole,
+        Requirement,
+    },
+};
+
+const TABLE: &str = "jobs";
+
+/// A job to insert.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Its id.
+    pub id: String,
+    /// The request in Forge's words, as JSON text.
+    pub request_json: String,
+    /// Which of Forge's calls it uses.
+    pub endpoint: Endpoint,
+    /// The alias asked for; empty for any.
+    pub target_server: String,
+    /// -100 to 100.
+    pub priority: i32,
+    /// How many attempts it may spend.
+    pub attempts_max: i32,
+    /// The seed of its first image.
+    pub seed: i64,
+    /// The variation seed of its first image.
+    pub subseed: i64,
+    /// The models it needs.
+    pub models: Vec<Requirement>,
+    /// The caller's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where it came from.
+    pub app_type: AppType,
+    /// More about where it came from.
+    pub source_info: String,
+}
+
+/// Which jobs to list; what is `None` or empty does not filter.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Any of these states.
+    pub states: Vec<JobState>,
+    /// Asking for this server.
+    pub target_server: String,
+    /// From here.
+    pub app_type: Option<AppType>,
+    /// With all of these labels.
+    pub labels: BTreeMap<String, String>,
+    /// Submitted at or after.
+    pub created_from: Option<DateTime<Utc>>,
+    /// Submitted before.
+    pub created_to: Option<DateTime<Utc>>,
+    /// By what, and which way.
+    pub order: JobOrder,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobOrder {
+    /// By the last change instead of the submission.
+    pub by_update: bool,
+    /// Oldest first.
+    pub ascending: bool,
+}
+
+/// Where a page ended: the ordering time and the id of its last job.
+pub type Cursor = (String, String);
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = jobs)]
+pub(super) struct Row {
+    mobilesd_job_id: String,
+    status: String,
+    creation_timestamp: String,
+    last_updated_timestamp: String,
+    completion_timestamp: Option<String>,
+    target_server_alias: String,
+    result_details_json: Option<String>,
+    app_type: Option<String>,
+    source_info: Option<String>,
+    revision: i32,
+    endpoint: String,
+    priority: i32,
+    models_json: String,
+    resolved_checkpoint: Option<String>,
+    resolved_seed: i64,
+    resolved_subseed: i64,
+    run: i32,
+    attempt_number: i32,
+    attempts_spent: i32,
+    attempts_max: i32,
+    not_before: Option<String>,
+    hold_reason: Option<String>,
+    hold_message: Option<String>,
+    hold_since: Option<String>,
+    cancel_requested_at: Option<String>,
+    error_code: Option<String>,
+    labels_json: String,
+}
+
+/// Inserts a pending job at the end of the queue and answers it with the
+/// place of its event.
+pub fn insert(
+    conn: &mut SqliteConnection,
+    job: &NewJob,
+    now: DateTime<Utc>,
+) -> Result<(Job, i64), Error> {
+    let event = NewEvent::of_job(&job.id, EventType::Submitted, JobState::Pending, now);
+    let sequence = events::append(conn, &event)?;
+    let at = to_text(now);
+    diesel::insert_into(jobs::table)
+        .values((
+            jobs::mobilesd_job_id.eq(&job.id),
+            jobs::status.eq(JobState::Pending.as_str()),
+            jobs::creation_timestamp.eq(&at),
+            jobs::last_updated_timestamp.eq(&at),
+            jobs::target_server_alias.eq(&job.target_server),
+            jobs::generation_params_json.eq(&job.request_json),
+            jobs::app_type.eq(job.app_type.as_str()),
+            jobs::source_info.eq(&job.source_info),
+            jobs::endpoint.eq(job.endpoint.as_str()),
+            jobs::priority.eq(job.priority),
+            // The place of its own event: it grows, whatever the clock does.
+            jobs::queue_rank.eq(sequence),
+            jobs::models_json.eq(models_to_json(&job.models)?),
+            jobs::resolved_seed.eq(job.seed),
+            jobs::resolved_subseed.eq(job.subseed),
+            jobs::attempts_max.eq(job.attempts_max),
+            jobs::labels_json.eq(to_json(&job.labels)?),
+        ))
+        .execute(conn)?;
+    Ok((as_inserted(job, now), sequence))
+}
+
+/// The job as `insert` wrote it, so that a submission does not read it back.
+fn as_inserted(job: &NewJob, now: DateTime<Utc>) -> Job {
+    let now = DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap_or(now);
+    Job {
+        id: job.id.clone(),
+        state: JobState::Pending,
+        hold: None,
+        run: 1,
+        attempt_number: 0,
+        attempts_spent: 0,
+        attempts_max: job.attempts_max,
+        priority: job.priority,
+        target_server: job.target_server.clone(),
+        created_at: now,
+        updated_at: now,
+        completed_at: None,
+        cancel_requested_at: None,
+        not_before: None,
+        error: None,
+        result_json: None,
+        labels: job.labels.clone(),
+        app_type: job.app_type,
+        source_info: job.source_info.clone(),
+        endpoint: job.endpoint,
+        seed: job.seed,
+        subseed: job.subseed,
+        models: job.models.clone(),
+        resolved_checkpoint: None,
+        revision: 1,
+    }
+}
+
+/// The job with this id.
+pub fn get(conn: &mut SqliteConnection, id: &str) -> Result<Job, Error> {
+    jobs::table
+        .find(id)
+        .select(Row::as_select())
+        .first(conn)
+        .optional()?
+        .map(from_row)
+        .transpose()?
+        .ok_or_else(|| Error::JobNotFound(id.to_owned()))
+}
+
+/// The request of a job in Forge's words, as JSON text.
+pub fn request_json(conn: &mut SqliteConnection, id: &str) -> Result<String, Error> {
+    jobs::table
+        .find(id)
+        .select(jobs::generation_params_json)
+        .first(conn)
+        .optional()?
+        .ok_or_else(|| Error::JobNotFound(id.to_owned()))
+}
+
+/// A page of jobs after `cursor`.
+pub fn list(
+    conn: &mut SqliteConnection,
+    filter: &JobFilter,
+    cursor: Option<&Cursor>,
+    limit: i64,
+) -> Result<Vec<Job>, Error> {
+    let mut query = filtered(filter);
+    query = match (filter.order.by_update, filter.order.ascending) {
+        (false, true) => query.order((jobs::creation_timestamp.asc(), jobs::mobilesd_job_id.asc())),
+        (false, false) => {
+            query.order((jobs::creation_timestamp.desc(), jobs::mobilesd_job_id.desc()))
+        }
+        (true, true) => {
+            query.order((jobs::last_updated_timestamp.asc(), jobs::mobilesd_job_id.asc()))
+        }
+        (true, false) => {
+            query.order((jobs::last_updated_timestamp.desc(), jobs::mobilesd_job_id.desc()))
+        }
+    };
+    if let Some((at, id)) = cursor {
+        query = after(query, filter.order, at, id);
+    }
+    query
+        .limit(limit)
+        .select(Row::as_select())
+        .load(conn)?
+        .into_iter()
+        .map(from_row)
+        .collect()
+}
+
+type Listing<'a> = jobs::BoxedQuery<'a, Sqlite>;
+
+fn filtered(filter: &JobFilter) -> Listing<'_> {
+    let mut query = jobs::table.into_boxed();
+    if !filter.states.is_empty() {
+        query = query.filter(jobs::status.eq_any(filter.states.iter().map(|state| state.as_str())));
+    }
+    if !filter.target_server.is_empty() {
+        query = query.filter(jobs::target_server_alias.eq(&filter.target_server));
+    }
+    if let Some(app_type) = filter.app_type {
+        query = query.filter(jobs::app_type.eq(app_type.as_str()));
+    }
+    if let Some(from) = filter.created_from {
+        query = query.filter(jobs::creation_timestamp.ge(to_text(from)));
+    }
+    if let Some(to) = filter.created_to {
+        query = query.filter(jobs::creation_timestamp.lt(to_text(to)));
+    }
+    for (key, value) in &filter.labels {
+        query = query.filter(label(jobs::labels_json, label_path(key)).eq(value));
+    }
+    query
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    #[sql_name = "json_extract"]
+    fn label(
+        document: diesel::sql_types::Text,
+        path: diesel::sql_types::Text,
+    ) -> diesel::sql_types::Nullable<diesel::sql_types::Text>;
+}
+
+/// The path of a label in the JSON object of labels, its key quoted as SQLite
+/// wants it (<https://sqlite.org/json1.html>, "Path Arguments").
+fn label_path(key: &str) -> String {
+    format!("$.\"{key}\"")
+}
+
+fn after<'a>(query: Listing<'a>, order: JobOrder, at: &'a str, id: &'a str) -> Listing<'a> {
+    let (time, row) = (at, id);
+    match (order.by_update, order.ascending) {
+        (false, true) => query.filter(jobs::creation_timestamp.gt(time).or(
+            jobs::creation_timestamp.eq(time).and(jobs::mobilesd_job_id.gt(row)),
+        )),
+        (false, false) => query.filter(jobs::creation_timestamp.lt(time).or(
+            jobs::creation_timestamp.eq(time).and(jobs::mobilesd_job_id.lt(row)),
+        )),
+        (true, true) => query.filter(jobs::last_updated_timestamp.gt(time).or(
+            jobs::last_updated_timestamp.eq(time).and(jobs::mobilesd_job_id.gt(row)),
+        )),
+        (true, false) => query.filter(jobs::last_updated_timestamp.lt(time).or(
+            jobs::last_updated_timestamp.eq(time).and(jobs::mobilesd_job_id.lt(row)),
+        )),
+    }
+}
+
+/// Where a page that ends with this job goes on.
+#[must_use]
+pub fn cursor_of(job: &Job, order: JobOrder) -> Cursor {
+    let at = if order.by_update { job.updated_at } else { job.created_at };
+    (to_text(at), job.id.clone())
+}
+
+/// How many jobs are in each state.
+pub fn count_by_state(conn: &mut SqliteConnection) -> Result<Vec<(JobState, i64)>, Error> {
+    jobs::table
+        .group_by(jobs::status)
+        .select((jobs::status, diesel::dsl::count_star()))
+        .load::<(String, i64)>(conn)?
+        .into_iter()
+        .map(|(text, count)| Ok((word(TABLE, &text, &text, JobState::parse)?, count)))
+        .collect()
+}
+
+/// Cancels a pending job. `false` when it is not pending.
+pub fn cancel_pending(
+    conn: &mut SqliteConnection,
+    id: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let at = to_text(now);
+    let changed = diesel::update(
+        jobs::table.find(id).filter(jobs::status.eq(JobState::Pending.as_str())),
+    )
+    .set((
+        jobs::status.eq(JobState::Cancelled.as_str()),
+        jobs::cancel_requested_at.eq(&at),
+        jobs::completion_timestamp.eq(&at),
+        jobs::last_updated_timestamp.eq(&at),
+        jobs::revision.eq(jobs::revision + 1),
+        jobs::hold_reason.eq(None::<String>),
+        jobs::hold_message.eq(None::<String>),
+        jobs::hold_since.eq(None::<String>),
+        jobs::not_before.eq(None::<String>),
+    ))
+    .execute(conn)?;
+    if changed == 1 {
+        let event = NewEvent::of_job(id, EventType::Cancelled, JobState::Cancelled, now);
+        events::append(conn, &event)?;
+    }
+    Ok(changed == 1)
+}
+
+/// Marks the wish to cancel a processing job. `false` when it is not
+/// processing or the wish is marked already.
+pub fn mark_cancel(
+    conn: &mut SqliteConnection,
+    id: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let at = to_text(now);
+    let changed = diesel::update(
+        jobs::table
+            .find(id)
+            .filter(jobs::status.eq(JobState::Processing.as_str()))
+            .filter(jobs::cancel_requested_at.is_null()),
+    )
+    .set((
+        jobs::cancel_requested_at.eq(&at),
+        jobs::last_updated_timestamp.eq(&at),
+        jobs::revision.eq(jobs::revision + 1),
+    ))
+    .execute(conn)?;
+    if changed == 1 {
+        let event =
+            NewEvent::of_job(id, EventType::CancelRequested, JobState::Processing, now);
+        events::append(conn, &event)?;
+    }
+    Ok(changed == 1)
+}
+
+/// Whether pending or processing jobs name this server.
+pub fn any_open_with_target(conn: &mut SqliteConnection, alias: &str) -> Result<bool, Error> {
+    let open = [JobState::Pending.as_str(), JobState::Processing.as_str()];
+    Ok(diesel::select(diesel::dsl::exists(
+        jobs::table
+            .filter(jobs::status.eq_any(open))
+            .filter(jobs::target_server_alias.eq(alias)),
+    ))
+    .get_result(conn)?)
+}
+
+pub(super) fn models_to_json(models: &[Requirement]) -> Result<String, Error> {
+    let pairs: Vec<(&str, &str)> = models
+        .iter()
+        .map(|model| (model.role.as_str(), model.reference.as_str()))
+        .collect();
+    to_json(&pairs)
+}
+
+pub(super) fn models_from_json(id: &str, text: &str) -> Result<Vec<Requirement>, Error> {
+    let pairs: Vec<(String, String)> = json(TABLE, id, text)?;
+    pairs
+        .into_iter()
+        .map(|(role, reference)| {
+            Ok(Requirement {
+                role: word(TABLE, id, &role, ModelRole::parse)?,
+                reference,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn from_row(row: Row) -> Result<Job, Error> {
+    let id = row.mobilesd_job_id;
+    let hold = row
+        .hold_reason
+        .map(|text| {
+            Ok::<_, Error>(Hold {
+                reason: word(TABLE, &id, &text, HoldReason::parse)?,
+                message: row.hold_message.unwrap_or_default(),
+                since: optional_time(TABLE, &id, row.hold_since.as_deref())?,
+            })
+        })
+        .transpose()?;
+    let error = row.error_code.map(|code| {
+        let details: serde_json::Value = row
+            .result_details_json
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let text = |key: &str| details[key].as_str().unwrap_or_default().to_owned();
+        JobError {
+            code,
+            message: text("error"),
+            server: text("server"),
+        }
+    });
+    Ok(Job {
+        state: word(TABLE, &id, &row.status, JobState::parse)?,
+        hold,
+        run: row.run,
+        attempt_number: row.attempt_number,
+        attempts_spent: row.attempts_spent,
+        attempts_max: row.attempts_max,
+        priority: row.priority,
+        target_server: row.target_server_alias,
+        created_at: time(TABLE, &id, &row.creation_timestamp)?,
+        updated_at: time(TABLE, &id, &row.last_updated_timestamp)?,
+        completed_at: optional_time(TABLE, &id, row.completion_timestamp.as_deref())?,
+        cancel_requested_at: optional_time(TABLE, &id, row.cancel_requested_at.as_deref())?,
+        not_before: optional_time(TABLE, &id, row.not_before.as_deref())?,
+        error,
+        result_json: row.result_details_json,
+        labels: json(TABLE, &id, &row.labels_json)?,
+        // A word of an older program counts as the documented default.
+        app_type: row
+            .app_type
+            .as_deref()
+            .and_then(AppType::parse)
+            .unwrap_or(AppType::Forge),
+        source_info: row.source_info.unwrap_or_default(),
+        endpoint: word(TABLE, &id, &row.endpoint, Endpoint::parse)?,
+        seed: row.resolved_seed,
+        subseed: row.resolved_subseed,
+        models: models_from_json(&id, &row.models_json)?,
+        resolved_checkpoint: row.resolved_checkpoint,
+        revision: row.revision,
+        id,
+    })
+}

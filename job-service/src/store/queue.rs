@@ -1,0 +1,221 @@
+//! What choosing reads and writes: the pending jobs in the order of dispatch,
+//! and why each of them waits. Reads one covering index, never the rows with
+//! their large parameters.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    prelude::*,
+    sql_types::{BigInt, Integer, Nullable, Text},
+};
+use service_kit::clock::to_text;
+
+use super::{
+    events::{self, NewEvent},
+    jobs::models_from_json,
+    optional_time,
+    schema::jobs,
+    word,
+};
+use crate::{
+    error::Error,
+    job::{EventType, HoldReason, JobState, Requirement},
+};
+
+const TABLE: &str = "jobs";
+
+/// A pending job as choosing sees it.
+#[derive(Clone, Debug)]
+pub struct QueuedJob {
+    /// Its id.
+    pub id: String,
+    /// Its place in the queue.
+    pub place: Place,
+    /// The alias asked for; empty for any.
+    pub target_server: String,
+    /// The models it needs.
+    pub models: Vec<Requirement>,
+    /// The checkpoint it was given earlier when it named none.
+    pub resolved_checkpoint: Option<String>,
+    /// Not to be claimed before this time.
+    pub not_before: Option<DateTime<Utc>>,
+    /// The reason it was last found to wait for.
+    pub hold: Option<(HoldReason, String)>,
+    /// The number of its newest attempt.
+    pub attempt_number: i32,
+    /// The series of attempts it is in.
+    pub run: i32,
+}
+
+/// A place in the order of dispatch: ascending is sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The priority turned round.
+    pub urgency: i32,
+    /// The order of submission.
+    pub rank: i64,
+}
+
+/// Why a job is now found to wait; `None` when nothing holds it any more.
+#[derive(Clone, Debug)]
+pub struct HoldChange {
+    /// The job.
+    pub job_id: String,
+    /// The reason and its words.
+    pub hold: Option<(HoldReason, String)>,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    mobilesd_job_id: String,
+    #[diesel(sql_type = Integer)]
+    urgency: i32,
+    #[diesel(sql_type = BigInt)]
+    queue_rank: i64,
+    #[diesel(sql_type = Text)]
+    target_server_alias: String,
+    #[diesel(sql_type = Text)]
+    models_json: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    resolved_checkpoint: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    not_before: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    hold_reason: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    hold_message: Option<String>,
+    #[diesel(sql_type = Integer)]
+    attempt_number: i32,
+    #[diesel(sql_type = Integer)]
+    run: i32,
+}
+
+/// The statement of `page`: the planner would take the documented index on
+/// the status, which does not cover it.
+pub const PAGE: &str = "\
+    SELECT mobilesd_job_id, urgency, queue_rank, target_server_alias, models_json, \
+           resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run \
+    FROM jobs INDEXED BY idx_jobs_queue \
+    WHERE status = 'pending' AND (urgency, queue_rank) > (?, ?) \
+    ORDER BY urgency, queue_rank LIMIT ?";
+
+/// The statement of `next_due`.
+pub const NEXT_DUE: &str = "\
+    SELECT not_before AS at FROM jobs INDEXED BY idx_jobs_due \
+    WHERE status = 'pending' AND not_before IS NOT NULL AND not_before > ? \
+    ORDER BY not_before LIMIT 1";
+
+/// The statement of `processing`.
+pub const PROCESSING: &str = "\
+    SELECT mobilesd_job_id AS id FROM jobs INDEXED BY idx_jobs_processing \
+    WHERE status = 'processing' ORDER BY mobilesd_job_id";
+
+/// The pending jobs after a place, soonest first. A row that cannot be read is
+/// left out and named in the second list, so that it holds nobody up.
+pub fn page(
+    conn: &mut SqliteConnection,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<(Vec<QueuedJob>, Vec<Error>), Error> {
+    let after = after.unwrap_or(Place {
+        urgency: i32::MIN,
+        rank: i64::MIN,
+    });
+    let rows: Vec<Row> = diesel::sql_query(PAGE)
+        .bind::<Integer, _>(after.urgency)
+        .bind::<BigInt, _>(after.rank)
+        .bind::<BigInt, _>(limit)
+        .load(conn)?;
+    let (jobs, errors): (Vec<_>, Vec<_>) = rows.into_iter().map(from_row).partition(Result::is_ok);
+    Ok((
+        jobs.into_iter().filter_map(Result::ok).collect(),
+        errors.into_iter().filter_map(Result::err).collect(),
+    ))
+}
+
+/// When the next job that waits for a time becomes due.
+pub fn next_due(
+    conn: &mut SqliteConnection,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    #[derive(QueryableByName)]
+    struct At {
+        #[diesel(sql_type = Text)]
+        at: String,
+    }
+    let first: Vec<At> = diesel::sql_query(NEXT_DUE)
+        .bind::<Text, _>(to_text(now))
+        .load(conn)?;
+    optional_time(TABLE, "not_before", first.first().map(|row| row.at.as_str()))
+}
+
+/// The ids of all jobs that have an attempt under way.
+pub fn processing(conn: &mut SqliteConnection) -> Result<Vec<String>, Error> {
+    #[derive(QueryableByName)]
+    struct Id {
+        #[diesel(sql_type = Text)]
+        id: String,
+    }
+    let rows: Vec<Id> = diesel::sql_query(PROCESSING).load(conn)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Writes why jobs wait; those that are not pending any more stay as they are.
+pub fn set_holds(
+    conn: &mut SqliteConnection,
+    changes: &[HoldChange],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let at = to_text(now);
+    for change in changes {
+        let (reason, message) = change.hold.clone().unzip();
+        let changed = diesel::update(
+            jobs::table
+                .find(&change.job_id)
+                .filter(jobs::status.eq(JobState::Pending.as_str())),
+        )
+        .set((
+            jobs::hold_reason.eq(reason.map(HoldReason::as_str)),
+            jobs::hold_message.eq(message.as_deref()),
+            jobs::hold_since.eq(reason.map(|_| at.as_str())),
+            jobs::last_updated_timestamp.eq(&at),
+            jobs::revision.eq(jobs::revision + 1),
+        ))
+        .execute(conn)?;
+        if changed == 1 {
+            let event = NewEvent {
+                hold: reason,
+                message: message.as_deref().unwrap_or_default(),
+                ..NewEvent::of_job(&change.job_id, EventType::Held, JobState::Pending, now)
+            };
+            events::append(conn, &event)?;
+        }
+    }
+    Ok(())
+}
+
+fn from_row(row: Row) -> Result<QueuedJob, Error> {
+    let id = row.mobilesd_job_id;
+    Ok(QueuedJob {
+        place: Place {
+            urgency: row.urgency,
+            rank: row.queue_rank,
+        },
+        target_server: row.target_server_alias,
+        models: models_from_json(&id, &row.models_json)?,
+        resolved_checkpoint: row.resolved_checkpoint,
+        not_before: optional_time(TABLE, &id, row.not_before.as_deref())?,
+        hold: row
+            .hold_reason
+            .map(|text| {
+                Ok::<_, Error>((
+                    word(TABLE, &id, &text, HoldReason::parse)?,
+                    row.hold_message.unwrap_or_default(),
+                ))
+            })
+            .transpose()?,
+        attempt_number: row.attempt_number,
+        run: row.run,
+        id,
+    })
+}

@@ -1,0 +1,109 @@
+//! The tables of the jobs database as diesel sees them; the truth is in
+//! `migrations/jobs`.
+
+diesel::table! {
+    jobs (mobilesd_job_id) {
+        mobilesd_job_id -> Text,
+        status -> Text,
+        creation_timestamp -> Text,
+        last_updated_timestamp -> Text,
+        completion_timestamp -> Nullable<Text>,
+        target_server_alias -> Text,
+        generation_params_json -> Text,
+        result_details_json -> Nullable<Text>,
+        retry_count -> Nullable<Integer>,
+        forge_internal_task_id -> Nullable<Text>,
+        app_type -> Nullable<Text>,
+        source_info -> Nullable<Text>,
+        revision -> Integer,
+        endpoint -> Text,
+        priority -> Integer,
+        queue_rank -> BigInt,
+        models_json -> Text,
+        resolved_checkpoint -> Nullable<Text>,
+        resolved_seed -> BigInt,
+        resolved_subseed -> BigInt,
+        run -> Integer,
+        attempt_number -> Integer,
+        attempts_spent -> Integer,
+        attempts_max -> Integer,
+        not_before -> Nullable<Text>,
+        hold_reason -> Nullable<Text>,
+        hold_message -> Nullable<Text>,
+        hold_since -> Nullable<Text>,
+        cancel_requested_at -> Nullable<Text>,
+        error_code -> Nullable<Text>,
+        labels_json -> Text,
+    }
+}
+
+diesel::table! {
+    job_attempts (job_id, number) {
+        job_id -> Text,
+        number -> Integer,
+        run -> Integer,
+        token -> Text,
+        server_alias -> Text,
+        server_process -> Nullable<Text>,
+        phase -> Text,
+        outcome -> Nullable<Text>,
+        spent -> Bool,
+        claimed_at -> Text,
+        sent_at -> Nullable<Text>,
+        ended_at -> Nullable<Text>,
+        error_code -> Nullable<Text>,
+        http_status -> Nullable<Integer>,
+        message -> Nullable<Text>,
+        models_json -> Text,
+    }
+}
+
+diesel::table! {
+    job_events (sequence) {
+        sequence -> BigInt,
+        job_id -> Text,
+        #[sql_name = "type"]
+        kind -> Text,
+        created_at -> Text,
+        state -> Text,
+        attempt -> Integer,
+        server_alias -> Text,
+        phase -> Nullable<Text>,
+        outcome -> Nullable<Text>,
+        hold_reason -> Nullable<Text>,
+        message -> Text,
+    }
+}
+
+diesel::table! {
+    job_images (job_id, position) {
+        job_id -> Text,
+        position -> Integer,
+        sha256 -> Text,
+        kind -> Text,
+        size_bytes -> BigInt,
+        width -> Integer,
+        height -> Integer,
+        seed -> BigInt,
+        infotext -> Text,
+        verification -> Text,
+        media_type -> Text,
+        attempt -> Integer,
+    }
+}
+
+diesel::table! {
+    forge_servers (alias) {
+        alias -> Text,
+        base_url -> Text,
+        usage -> Text,
+        labels_json -> Text,
+        enabled -> Bool,
+        cordoned -> Bool,
+        cordon_reason -> Text,
+        baseline_options_json -> Nullable<Text>,
+        created_at -> Text,
+        updated_at -> Text,
+        revision -> Integer,
+    }
+}

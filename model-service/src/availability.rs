@@ -1,0 +1,397 @@
+//! Owns what is known of models on servers, and the answer to "does this server
+//! have what this reference stands for".
+//! It does not fetch anything and does not read a clock.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::ModelKind;
+use crate::reference::{self, Candidate, Decision, FileNames, Fit, MatchKind, Reference};
+
+/// Most candidates that are named when a reference is ambiguous.
+pub const CANDIDATES_MAX: usize = 16;
+
+/// The fact that a model was seen on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Availability {
+    /// Its row, which orders lists.
+    pub id: i64,
+    /// The server's alias.
+    pub server: String,
+    /// The model's id.
+    pub model_id: i64,
+    /// The model's kind.
+    pub kind: ModelKind,
+    /// The title by which the server knows it.
+    pub title: String,
+    /// When it was last seen there.
+    pub seen_at: Option<DateTime<Utc>>,
+}
+
+/// Which facts a list shows; at least one filter is set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AvailabilityFilter {
+    /// On this server.
+    pub server: Option<String>,
+    /// Of this model.
+    pub model_id: Option<i64>,
+}
+
+/// The last inventory of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// The server's alias.
+    pub server: String,
+    /// Names this state of the server.
+    pub generation: String,
+    /// When it was taken.
+    pub synced_at: DateTime<Utc>,
+    /// How many checkpoints it listed.
+    pub checkpoint_count: i32,
+    /// How many LoRAs it listed.
+    pub lora_count: i32,
+    /// How many other assets it listed.
+    pub asset_count: i32,
+}
+
+/// A file of a model on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOnServer {
+    /// The server's alias.
+    pub server: String,
+    /// The title by which the server knows it.
+    pub title: String,
+    /// Its path there; may be empty.
+    pub path: String,
+    /// Another name that the server takes for it; may be empty.
+    pub alias: String,
+    /// Its SHA-256, when that server knows it.
+    pub sha256: Option<String>,
+}
+
+/// A model with all that decides whether a reference fits it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownModel {
+    /// Its id.
+    pub id: i64,
+    /// Its kind.
+    pub kind: ModelKind,
+    /// Its SHA-256.
+    pub sha256: Option<String>,
+    /// Its AutoV2 hash.
+    pub autov2: Option<String>,
+    /// Its path in the registry.
+    pub local_path: String,
+    /// Its file name in the registry.
+    pub filename: String,
+    /// The title that Forge shows, in the registry.
+    pub forge_format: String,
+    /// Its aliases.
+    pub aliases: Vec<String>,
+    /// The servers it is on: alias, title there, when seen.
+    pub seen_on: Vec<Seen>,
+    /// Its files on those servers.
+    pub files: Vec<FileOnServer>,
+}
+
+/// Where and when a model was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The server's alias.
+    pub server: String,
+    /// The title by which the server knows it; may be empty.
+    pub title: String,
+    /// When.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// Models that may fit a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MayFit {
+    /// The models, by id, without repetition.
+    pub models: Vec<KnownModel>,
+    /// Whether there are more which were not fetched.
+    pub truncated: bool,
+}
+
+/// Whether a server has a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// Seen there.
+    Seen(Box<Found>),
+    /// The server's inventory does not have it.
+    Missing,
+    /// Nothing is known of that server.
+    Unknown,
+    /// The reference fits several models there: their titles.
+    Ambiguous(Vec<String>),
+}
+
+/// A model that was found on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it was seen longer ago than is fresh.
+    pub stale: bool,
+    /// The title by which that server knows it.
+    pub title: String,
+    /// The model's id.
+    pub model_id: i64,
+    /// Its SHA-256, when that server knows it.
+    pub sha256: Option<String>,
+    /// When it was last seen there.
+    pub seen_at: Option<DateTime<Utc>>,
+    /// How the reference was matched.
+    pub kind: MatchKind,
+}
+
+/// What is fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// What time it is.
+    pub now: DateTime<Utc>,
+    /// How old a sight may be. Sights are stored in whole seconds, so ages are
+    /// compared in whole seconds.
+    pub max_age: Duration,
+}
+
+impl Freshness {
+    fn is_stale(self, seen_at: Option<DateTime<Utc>>) -> bool {
+        let max_age_s = i64::try_from(self.max_age.as_secs()).unwrap_or(i64::MAX);
+        seen_at.is_none_or(|at| self.now.timestamp().saturating_sub(at.timestamp()) > max_age_s)
+    }
+}
+
+/// Whether `server` has what `reference` stands for. Only models on that server
+/// count. `has_inventory` says whether the server ever told what it has:
+/// without that, absence is not known.
+pub fn presence(
+    reference: &Reference,
+    server: &str,
+    has_inventory: bool,
+    may_fit: &MayFit,
+    freshness: Freshness,
+) -> Presence {
+    let there: Vec<(&KnownModel, &Seen)> = may_fit
+        .models
+        .iter()
+        .filter_map(|model| {
+            let seen = model.seen_on.iter().find(|seen| seen.server == server)?;
+            Some((model, seen))
+        })
+        .collect();
+    let fits: Vec<(usize, Fit)> = there
+        .iter()
+        .enumerate()
+        .filter_map(|(place, (model, _))| Some((place, model.fit_on(reference, server)?)))
+        .collect();
+    let titles = |places: &[usize]| {
+        let mut titles: Vec<String> = places
+            .iter()
+            .map(|place| there[*place].0.title_on(there[*place].1))
+            .collect();
+        titles.sort_unstable();
+        titles.truncate(CANDIDATES_MAX);
+        titles
+    };
+    match reference::decide(&fits, |place| there[place].0.sha256.as_deref()) {
+        Decision::None if has_inventory => Presence::Missing,
+        Decision::None => Presence::Unknown,
+        Decision::Many(places) => Presence::Ambiguous(titles(&places)),
+        Decision::One(place, fit) if may_fit.truncated && fit.is_partial() => {
+            Presence::Ambiguous(titles(&[place]))
+        }
+        Decision::One(place, fit) => {
+            let (model, seen) = there[place];
+            Presence::Seen(Box::new(model.found(server, seen, fit, freshness)))
+        }
+    }
+}
+
+/// What a reference stands for in the registry as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// Nothing.
+    None,
+    /// One model.
+    One(i64, MatchKind),
+    /// Several: the first of them, by id.
+    Many(Vec<i64>),
+}
+
+/// What `reference` stands for among all models, wherever they are.
+pub fn resolve(reference: &Reference, may_fit: &MayFit) -> Resolution {
+    let models = &may_fit.models;
+    let fits: Vec<(usize, Fit)> = models
+        .iter()
+        .enumerate()
+        .filter_map(|(place, model)| Some((place, model.fit_anywhere(reference)?)))
+        .collect();
+    let ids = |places: &[usize]| {
+        places
+            .iter()
+            .take(CANDIDATES_MAX)
+            .map(|place| models[*place].id)
+            .collect()
+    };
+    match reference::decide(&fits, |place| models[place].sha256.as_deref()) {
+        Decision::None => Resolution::None,
+        Decision::Many(places) => Resolution::Many(ids(&places)),
+        Decision::One(place, fit) if may_fit.truncated && fit.is_partial() => {
+            Resolution::Many(ids(&[place]))
+        }
+        Decision::One(place, fit) => Resolution::One(models[place].id, fit.kind()),
+    }
+}
+
+impl KnownModel {
+    fn files_on<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a FileOnServer> {
+        self.files.iter().filter(move |file| file.server == server)
+    }
+
+    fn fit_on(&self, reference: &Reference, server: &str) -> Option<Fit> {
+        let files: Vec<FileNames<'_>> = self.files_on(server).map(FileOnServer::names).collect();
+        reference.fit(&Candidate {
+            files: &files,
+            registry: self.registry_names(),
+            registry_filename: &self.filename,
+            ..self.candidate()
+        })
+    }
+
+    /// The registry's names count as much as any server's.
+    fn fit_anywhere(&self, reference: &Reference) -> Option<Fit> {
+        let mut files: Vec<FileNames<'_>> = self.files.iter().map(FileOnServer::names).collect();
+        files.push(self.registry_names());
+        reference.fit(&Candidate { files: &files, ..self.candidate() })
+    }
+
+    fn registry_names(&self) -> FileNames<'_> {
+        FileNames {
+            title: &self.forge_format,
+            path: &self.local_path,
+            alias: "",
+        }
+    }
+
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            kind: self.kind,
+            sha256: self.sha256.as_deref(),
+            autov2: self.autov2.as_deref(),
+            aliases: &self.aliases,
+            files: &[],
+            registry: FileNames::default(),
+            registry_filename: "",
+        }
+    }
+
+    fn title_on(&self, seen: &Seen) -> String {
+        let title = [&seen.title, &self.forge_format, &self.filename]
+            .into_iter()
+            .find(|title| !title.is_empty());
+        title.cloned().unwrap_or_default()
+    }
+
+    fn found(&self, server: &str, seen: &Seen, fit: Fit, freshness: Freshness) -> Found {
+        let named = fit.file.and_then(|place| self.files_on(server).nth(place));
+        let main = || self.files_on(server).find(|file| file.title == seen.title);
+        let file = named.or_else(main);
+        Found {
+            stale: freshness.is_stale(seen.at),
+            title: file.map_or_else(|| self.title_on(seen), |file| file.title.clone()),
+            model_id: self.id,
+            sha256: file.and_then(|file| file.sha256.clone()),
+            seen_at: seen.at,
+            kind: fit.kind(),
+        }
+    }
+}
+
+impl FileOnServer {
+    fn names(&self) -> FileNames<'_> {
+        FileNames {
+            title: &self.title,
+            path: &self.path,
+            alias: &self.alias,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    fn model(id: i64, server: &str, title: &str) -> KnownModel {
+        KnownModel {
+            id,
+            kind: ModelKind::Checkpoint,
+            sha256: None,
+            autov2: None,
+            local_path: String::new(),
+            filename: title.to_owned(),
+            forge_format: String::new(),
+            aliases: Vec::new(),
+            seen_on: vec![Seen { server: server.to_owned(), title: title.to_owned(), at: Some(at(0)) }],
+            files: vec![FileOnServer {
+                server: server.to_owned(),
+                title: title.to_owned(),
+                path: String::new(),
+                alias: String::new(),
+                sha256: None,
+            }],
+        }
+    }
+
+    fn ask(server: &str, has_inventory: bool, models: Vec<KnownModel>, now: i64) -> Presence {
+        let may_fit = MayFit { models, truncated: false };
+        let freshness = Freshness { now: at(now), max_age: Duration::from_secs(60) };
+        let reference = Reference::parse("x.safetensors", None);
+        presence(&reference, server, has_inventory, &may_fit, freshness)
+    }
+
+    #[test]
+    fn only_models_on_the_server_count() {
+        let models = vec![model(1, "left", "x.safetensors"), model(2, "right", "x.safetensors")];
+        let Presence::Seen(found) = ask("right", true, models.clone(), 60) else {
+            panic!("it is there");
+        };
+        assert_eq!((found.model_id, found.stale, found.sha256), (2, false, None));
+        assert_eq!(ask("third", true, models.clone(), 0), Presence::Missing);
+        assert_eq!(ask("third", false, models, 0), Presence::Unknown);
+    }
+
+    #[test]
+    fn a_sight_gets_stale_after_its_age_and_not_before() {
+        let stale = |now| match ask("left", true, vec![model(1, "left", "x.safetensors")], now) {
+            Presence::Seen(found) => found.stale,
+            other => panic!("{other:?}"),
+        };
+        assert!(!stale(60));
+        assert!(stale(61));
+    }
+
+    #[test]
+    fn a_name_is_not_trusted_when_not_all_candidates_were_looked_at() {
+        let may_fit = MayFit { models: vec![model(1, "left", "a/x.safetensors")], truncated: true };
+        let freshness = Freshness { now: at(0), max_age: Duration::ZERO };
+        let ask = |text| {
+            let reference = Reference::parse(text, None);
+            presence(&reference, "left", true, &may_fit, freshness)
+        };
+        assert!(matches!(ask("x.safetensors"), Presence::Ambiguous(_)));
+        assert!(matches!(ask("a/x.safetensors"), Presence::Seen(_)));
+    }
+
+    #[test]
+    fn the_registry_as_a_whole_is_ambiguous_where_each_server_is_not() {
+        let models = vec![model(1, "left", "x.safetensors"), model(2, "right", "x.safetensors")];
+        let may_fit = MayFit { models, truncated: false };
+        let reference = Reference::parse("x.safetensors", None);
+        assert_eq!(resolve(&reference, &may_fit), Resolution::Many(vec![1, 2]));
+    }
+}

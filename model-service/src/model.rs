@@ -1,0 +1,238 @@
+//! Owns what a model is: its kind, hashes and metadata.
+//! It does not own where models are (`availability.rs`) nor how jobs name them
+//! (`reference.rs`).
+
+use chrono::{DateTime, Utc};
+
+/// Length of a SHA-256 in hexadecimal digits.
+pub const SHA256_DIGITS: usize = 64;
+/// Length of an AutoV2 hash in hexadecimal digits: the beginning of the SHA-256.
+pub const AUTOV2_DIGITS: usize = 10;
+
+/// What kind of file a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ModelKind {
+    /// A full model.
+    Checkpoint,
+    /// A low-rank adaptation.
+    Lora,
+}
+
+impl ModelKind {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Lora => "lora",
+        }
+    }
+
+    /// Reads the word in the database.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Checkpoint, Self::Lora]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+}
+
+/// How much of a model's Civitai metadata is known; the documented three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetadataStatus {
+    /// All of it.
+    Complete,
+    /// Some or none of it.
+    Incomplete,
+    /// Fetching it failed.
+    Error,
+}
+
+impl MetadataStatus {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Error => "error",
+        }
+    }
+
+    /// Reads the word in the database.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Complete, Self::Incomplete, Self::Error]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+}
+
+/// The SHA-256 of a whole file: 64 hexadecimal digits, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sha256(String);
+
+impl Sha256 {
+    /// Reads 64 hexadecimal digits in either case.
+    pub fn parse(text: &str) -> Option<Self> {
+        hex_digits(text, SHA256_DIGITS).map(Self)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The AutoV2 hash that belongs to it.
+    pub fn autov2(&self) -> AutoV2 {
+        AutoV2(self.0[..AUTOV2_DIGITS].to_owned())
+    }
+}
+
+/// The AutoV2 hash: the first ten hexadecimal digits of the SHA-256, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AutoV2(String);
+
+impl AutoV2 {
+    /// Reads 10 hexadecimal digits in either case.
+    pub fn parse(text: &str) -> Option<Self> {
+        hex_digits(text, AUTOV2_DIGITS).map(Self)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn hex_digits(text: &str, count: usize) -> Option<String> {
+    (text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then(|| text.to_ascii_lowercase())
+}
+
+/// What Civitai says of a model. Absent means unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CivitaiMetadata {
+    /// The model's id there.
+    pub model_id: Option<String>,
+    /// The version's id there.
+    pub version_id: Option<String>,
+    /// The model's name.
+    pub model_name: Option<String>,
+    /// The base model.
+    pub base_model: Option<String>,
+    /// Civitai's word for the kind of model.
+    pub model_type: Option<String>,
+    /// The version's name.
+    pub version_name: Option<String>,
+    /// The version's description.
+    pub version_description: Option<String>,
+    /// The version's date as Civitai writes it.
+    pub version_date: Option<String>,
+    /// Where it can be downloaded.
+    pub download_url: Option<String>,
+    /// Trigger words.
+    pub trained_words: Vec<String>,
+    /// The file's size in KiB as Civitai says.
+    pub file_size_kib: Option<i32>,
+}
+
+impl CivitaiMetadata {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A model to register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewModel {
+    /// Its display name.
+    pub name: String,
+    /// Its kind.
+    pub kind: ModelKind,
+    /// Its path where it was first seen; may be empty.
+    pub local_path: String,
+    /// The last part of its path.
+    pub filename: String,
+    /// The title that Forge shows for it.
+    pub forge_format: Option<String>,
+    /// Its AutoV2 hash.
+    pub autov2: Option<AutoV2>,
+    /// Its SHA-256.
+    pub sha256: Option<Sha256>,
+    /// What Civitai says.
+    pub civitai: CivitaiMetadata,
+    /// How much of that is known.
+    pub metadata_status: MetadataStatus,
+}
+
+/// A registered model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Its id.
+    pub id: i64,
+    /// What was registered.
+    pub facts: NewModel,
+    /// When a job last used it.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When its row was made.
+    pub created_at: Option<DateTime<Utc>>,
+    /// Other paths and names it goes by; empty unless asked for.
+    pub aliases: Vec<ModelAlias>,
+    /// The servers it was seen on; empty unless asked for.
+    pub servers: Vec<String>,
+}
+
+/// Another path or name for a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelAlias {
+    /// Its id.
+    pub id: i64,
+    /// The model's id.
+    pub model_id: i64,
+    /// The path or name.
+    pub alias_path: String,
+}
+
+/// Which models a list shows; every filter that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelFilter {
+    /// Of this kind.
+    pub kind: Option<ModelKind>,
+    /// With this metadata status.
+    pub metadata_status: Option<MetadataStatus>,
+    /// Whose SHA-256 or AutoV2 begins with these lower-case digits.
+    pub hash_prefix: Option<String>,
+    /// Of this base model.
+    pub base_model: Option<String>,
+    /// Seen on this server.
+    pub server: Option<String>,
+    /// With this text in name or file name, in any ASCII case.
+    pub text: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_kept_in_lower_case_and_their_length_is_exact() {
+        let upper = "AB".repeat(32);
+        let sha256 = Sha256::parse(&upper).unwrap();
+        assert_eq!(sha256.as_str(), upper.to_lowercase());
+        assert_eq!(sha256.autov2(), AutoV2::parse("ABABABABAB").unwrap());
+        for wrong in ["", "ab", "abababababa", "ababababag", "ababababé"] {
+            assert_eq!(AutoV2::parse(wrong), None, "{wrong}");
+            assert_eq!(Sha256::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_words_in_the_database_are_the_documented_ones() {
+        for kind in [ModelKind::Checkpoint, ModelKind::Lora] {
+            assert_eq!(ModelKind::from_word(kind.as_str()), Some(kind));
+        }
+        for word in ["complete", "incomplete", "error"] {
+            assert_eq!(MetadataStatus::from_word(word).unwrap().as_str(), word);
+        }
+        assert_eq!(ModelKind::from_word("Lora"), None);
+        assert_eq!(MetadataStatus::from_word("partial"), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! Owns all SQL of the models database, one file a table, and how its instants
+//! are written. It does not decide anything and does not know the wire.
+
+pub(crate) mod aliases;
+pub(crate) mod assets;
+pub(crate) mod availability;
+pub(crate) mod events;
+pub(crate) mod files;
+pub(crate) mod inventories;
+pub(crate) mod lookup;
+pub(crate) mod merge;
+pub(crate) mod models;
+mod schema;
+pub(crate) mod sync;
+#[cfg(test)]
+mod tests;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+/// The shape of instants in the documented columns.
+const SECOND_SHAPE: &str = "%Y-%m-%d %H:%M:%S";
+/// Values bound in one `IN (…)`; SQLite takes 32,766.
+const BIND_MAX: usize = 500;
+
+/// An instant as the documented columns hold it: UTC, whole seconds.
+pub(crate) fn second_text(time: DateTime<Utc>) -> String {
+    time.format(SECOND_SHAPE).to_string()
+}
+
+/// Reads a documented column; any other shape is unknown.
+pub(crate) fn from_second_text(text: &str) -> Option<DateTime<Utc>> {
+    let time = NaiveDateTime::parse_from_str(text, SECOND_SHAPE).ok()?;
+    Some(time.and_utc())
+}

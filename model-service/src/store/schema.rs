@@ -1,0 +1,106 @@
+//! The tables of the models database as diesel sees them. Owns no statement;
+//! the migrations are the truth, and a test compares.
+
+diesel::table! {
+    models (id) {
+        id -> BigInt,
+        name -> Text,
+        #[sql_name = "type"]
+        kind -> Text,
+        local_path -> Text,
+        filename -> Text,
+        civitai_id -> Nullable<Text>,
+        civitai_version_id -> Nullable<Text>,
+        forge_format -> Nullable<Text>,
+        hash_autov2 -> Nullable<Text>,
+        hash_sha256 -> Nullable<Text>,
+        civitai_model_name -> Nullable<Text>,
+        civitai_model_base -> Nullable<Text>,
+        civitai_model_type -> Nullable<Text>,
+        civitai_model_version_name -> Nullable<Text>,
+        civitai_model_version_desc -> Nullable<Text>,
+        civitai_model_version_date -> Nullable<Text>,
+        civitai_download_url -> Nullable<Text>,
+        civitai_trained_words -> Nullable<Text>,
+        civitai_file_size_kb -> Nullable<Integer>,
+        metadata_status -> Text,
+        last_used -> Nullable<Text>,
+        created_at -> Nullable<Text>,
+        filename_key -> Text,
+    }
+}
+
+diesel::table! {
+    model_aliases (id) {
+        id -> BigInt,
+        model_id -> BigInt,
+        alias_path -> Text,
+        alias_key -> Text,
+    }
+}
+
+diesel::table! {
+    model_server_availability (id) {
+        id -> BigInt,
+        model_id -> BigInt,
+        server_id -> Text,
+        last_seen -> Nullable<Text>,
+        title -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    server_inventories (server_id) {
+        server_id -> Text,
+        generation -> Text,
+        synced_at -> Text,
+        checkpoint_count -> Integer,
+        lora_count -> Integer,
+        asset_count -> Integer,
+    }
+}
+
+diesel::table! {
+    server_model_files (id) {
+        id -> BigInt,
+        server_id -> Text,
+        model_id -> BigInt,
+        item_key -> Text,
+        source -> Text,
+        title -> Text,
+        path -> Text,
+        alias -> Text,
+        sha256 -> Nullable<Text>,
+        title_key -> Text,
+        filename_key -> Text,
+        alias_key -> Text,
+    }
+}
+
+diesel::table! {
+    server_assets (server_id, kind, name) {
+        server_id -> Text,
+        kind -> Text,
+        name -> Text,
+    }
+}
+
+diesel::table! {
+    availability_events (sequence) {
+        sequence -> BigInt,
+        #[sql_name = "type"]
+        kind -> Text,
+        server_id -> Text,
+        model_id -> Nullable<BigInt>,
+        created_at -> Text,
+    }
+}
+
+diesel::joinable!(model_server_availability -> models (model_id));
+diesel::joinable!(server_model_files -> models (model_id));
+diesel::allow_tables_to_appear_in_same_query!(
+    models,
+    model_aliases,
+    model_server_availability,
+    server_model_files,
+);

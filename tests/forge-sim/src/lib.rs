@@ -1,0 +1,42 @@
+//! A stand-in for a Stable Diffusion Forge server (UI + API mode) over real HTTP, for tests, demos and benches.
+//!
+//! It follows `forge/forge-api.md`: one queue lock, blocking generation, Forge's memory of tasks, its silent
+//! substitutions, its option leak and its error bodies. It paints PNG files with infotext instead of denoising.
+//! [`ForgeSim`] is the handle; time passes by the clock or by permits of a [`Gate`]; a [`Fault`] makes one thing
+//! go wrong. Owns nothing of the services under test and knows nothing of them.
+//!
+//! Not simulated: `--nowebui` mode, auth, the Gradio queue, samples formats other than PNG, styles, extensions.
+
+mod answer;
+mod config;
+mod connection;
+mod errors;
+mod faults;
+mod fields;
+mod filename;
+mod gate;
+mod generate;
+mod infotext;
+mod listings;
+mod log;
+mod models;
+mod options;
+mod paint;
+mod picture;
+mod plan;
+mod pnginfo;
+mod progress;
+mod samplers;
+mod sampling;
+mod server;
+mod sim;
+mod state;
+mod tasks;
+
+pub use config::{SimConfig, SimModel};
+pub use faults::{Fault, Target};
+pub use gate::Gate;
+pub use log::{
+    Endpoint, GENERATION_LOG_LIMIT, Generation, LoggedRequest, Outcome, REQUEST_LOG_LIMIT,
+};
+pub use sim::ForgeSim;
