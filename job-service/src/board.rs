@@ -145,7 +145,10 @@ impl Board {
 
     /// A job begins to run on a server.
     pub fn occupy(&self, alias: &str, job_id: &str) {
-        let order = self.given.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let order = self
+            .given
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+            + 1;
         if let Some(state) = self.write().get_mut(alias) {
             state.running_job = Some(job_id.to_owned());
             state.last_given = order;
@@ -225,10 +228,16 @@ impl Board {
             return Some(hold(HoldReason::ServerUnavailable, faults.join("; ")));
         }
         if healthy.iter().all(|state| state.server.cordoned) {
-            let names: Vec<&str> = healthy.iter().map(|state| state.server.alias.as_str()).collect();
+            let names: Vec<&str> = healthy
+                .iter()
+                .map(|state| state.server.alias.as_str())
+                .collect();
             return Some(hold(
                 HoldReason::ServerCordoned,
-                format!("cordoned: {}; UncordonServer gives it jobs again", names.join(", ")),
+                format!(
+                    "cordoned: {}; UncordonServer gives it jobs again",
+                    names.join(", ")
+                ),
             ));
         }
         drop(servers);

@@ -5,8 +5,11 @@
 pub mod answer;
 pub mod attempt;
 pub mod choose;
+pub mod context;
 pub mod dispatcher;
+pub mod follow;
 pub mod forge;
+pub mod harvest;
 pub mod housekeeping;
 pub mod monitor;
 pub mod reconcile;

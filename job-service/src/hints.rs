@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::{Notify, broadcast};
@@ -98,39 +98,47 @@ impl Hints {
         }
     }
 
-    /// Begins to listen for the wish to cancel a job whose attempt is under
-    /// way; until the guard is dropped.
-    pub fn listen_for_cancel(&self, job_id: &str) -> CancelWish<'_> {
+    /// Whether somebody attends to this job's attempt.
+    pub fn is_attended(&self, job_id: &str) -> bool {
+        self.wishes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(job_id)
+    }
+
+    /// Begins to attend to a job whose attempt is under way, and to listen for
+    /// the wish to cancel it; until the guard is dropped.
+    pub fn attend(self: &Arc<Self>, job_id: &str) -> Attended {
         let wish = CancellationToken::new();
         self.wishes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(job_id.to_owned(), wish.clone());
-        CancelWish {
-            hints: self,
+        Attended {
+            hints: Arc::clone(self),
             job_id: job_id.to_owned(),
             wish,
         }
     }
 }
 
-/// Listens for the wish to cancel one job.
+/// Attends to one job and listens for the wish to cancel it.
 #[derive(Debug)]
-pub struct CancelWish<'a> {
-    hints: &'a Hints,
+pub struct Attended {
+    hints: Arc<Hints>,
     job_id: String,
     wish: CancellationToken,
 }
 
-impl CancelWish<'_> {
+impl Attended {
     /// The wish; cancelled when it comes.
     #[must_use]
-    pub fn token(&self) -> CancellationToken {
+    pub fn wish(&self) -> CancellationToken {
         self.wish.clone()
     }
 }
 
-impl Drop for CancelWish<'_> {
+impl Drop for Attended {
     fn drop(&mut self) {
         self.hints
             .wishes

@@ -72,7 +72,11 @@ impl Metrics {
             "Attempts that ended, by outcome",
             metrics.attempts.clone(),
         );
-        registry.register("jobs", "Jobs by state, counted now and then", metrics.jobs.clone());
+        registry.register(
+            "jobs",
+            "Jobs by state, counted now and then",
+            metrics.jobs.clone(),
+        );
         registry.register(
             "server_up",
             "1 when a server is healthy, else 0",

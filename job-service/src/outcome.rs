@@ -227,7 +227,10 @@ fn validation_text(items: &[Value]) -> String {
             .into_iter()
             .flatten()
             .filter(|part| part.as_str() != Some("body"))
-            .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
+            .map(|part| {
+                part.as_str()
+                    .map_or_else(|| part.to_string(), str::to_owned)
+            })
             .collect();
         let message = item.get("msg").and_then(Value::as_str).unwrap_or("invalid");
         match path.is_empty() {

@@ -176,7 +176,10 @@ fn options_for(
     let mut options = Map::new();
     options.insert(CHECKPOINT_OPTION.to_owned(), checkpoint_title.into());
     let modules = asked.get(MODULES_OPTION).cloned();
-    options.insert(MODULES_OPTION.to_owned(), modules.unwrap_or_else(|| json!([])));
+    options.insert(
+        MODULES_OPTION.to_owned(),
+        modules.unwrap_or_else(|| json!([])),
+    );
     for (name, _) in OPTIONS.iter().filter(|(name, _)| !always(name)) {
         if let Some(value) = asked.get(*name).or_else(|| profile.baseline.get(*name)) {
             options.insert((*name).to_owned(), value.clone());
@@ -186,7 +189,11 @@ fn options_for(
 }
 
 /// How pictures are saved, as far as this server has the options for it.
-fn own_options(options: &mut Map<String, Value>, profile: &ServerProfile, attempt: &AttemptIdentity) {
+fn own_options(
+    options: &mut Map<String, Value>,
+    profile: &ServerProfile,
+    attempt: &AttemptIdentity,
+) {
     let wanted = [
         ("samples_format", json!("png")),
         ("samples_filename_pattern", json!(files::pattern(attempt))),
@@ -222,7 +229,9 @@ fn name_models(body: &mut Map<String, Value>, request: &GenerationRequest, title
     if let Some(hires) = hires {
         body.insert("hr_checkpoint_name".to_owned(), hires.into());
     }
-    let refiner = request.refiner().and_then(|name| title(ModelRole::Refiner, name));
+    let refiner = request
+        .refiner()
+        .and_then(|name| title(ModelRole::Refiner, name));
     if let Some(refiner) = refiner {
         body.insert("refiner_checkpoint".to_owned(), refiner.into());
     }

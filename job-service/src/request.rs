@@ -4,10 +4,11 @@
 
 mod check;
 mod fields;
-mod limits;
+pub mod limits;
 mod lora;
 mod options;
 mod pictures;
+mod size;
 
 use serde_json::{Map, Value};
 
@@ -76,8 +77,10 @@ impl GenerationRequest {
             }
         }
         if self.hires() && !self.body.contains_key("hr_additional_modules") {
-            self.body
-                .insert("hr_additional_modules".to_owned(), vec![SAME_MODULES].into());
+            self.body.insert(
+                "hr_additional_modules".to_owned(),
+                vec![SAME_MODULES].into(),
+            );
         }
     }
 
@@ -171,7 +174,8 @@ impl GenerationRequest {
     /// Whether images differ by the variation seed instead of the seed.
     #[must_use]
     pub fn varies_by_subseed(&self) -> bool {
-        self.number("subseed_strength").is_some_and(|share| share > 0.0)
+        self.number("subseed_strength")
+            .is_some_and(|share| share > 0.0)
     }
 
     /// How many images it asks for: batch size times iterations.
@@ -222,8 +226,12 @@ impl GenerationRequest {
 }
 
 /// The fields that hold prompts; the last two only count with hires fix.
-pub(crate) const PROMPTS: [&str; 4] =
-    ["prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"];
+pub(crate) const PROMPTS: [&str; 4] = [
+    "prompt",
+    "negative_prompt",
+    "hr_prompt",
+    "hr_negative_prompt",
+];
 
 /// Turns 1.0 into 1.
 pub(crate) fn whole(value: &mut Value) {
@@ -240,9 +248,7 @@ pub(crate) fn whole(value: &mut Value) {
 /// A model's name, unless it says "none" or "the same".
 fn model_name(value: Option<&Value>) -> Option<&str> {
     let name = value?.as_str()?;
-    let says_none = name.is_empty()
-        || name == SAME_CHECKPOINT
-        || name.eq_ignore_ascii_case("none");
+    let says_none = name.is_empty() || name == SAME_CHECKPOINT || name.eq_ignore_ascii_case("none");
     (!says_none).then_some(name)
 }
 

@@ -154,7 +154,14 @@ mod tests {
             parse_base_url("https://gpu.example/forge/").as_deref(),
             Ok("https://gpu.example/forge")
         );
-        for bad in ["", "gpu", "ftp://x", "http://u:p@x", "http://x/?a=1", "http://x/#a"] {
+        for bad in [
+            "",
+            "gpu",
+            "ftp://x",
+            "http://u:p@x",
+            "http://x/?a=1",
+            "http://x/#a",
+        ] {
             assert!(parse_base_url(bad).is_err(), "{bad:?}");
         }
     }

@@ -263,7 +263,10 @@ impl KnownModel {
     fn fit_anywhere(&self, reference: &Reference) -> Option<Fit> {
         let mut files: Vec<FileNames<'_>> = self.files.iter().map(FileOnServer::names).collect();
         files.push(self.registry_names());
-        reference.fit(&Candidate { files: &files, ..self.candidate() })
+        reference.fit(&Candidate {
+            files: &files,
+            ..self.candidate()
+        })
     }
 
     fn registry_names(&self) -> FileNames<'_> {
@@ -336,7 +339,11 @@ mod tests {
             filename: title.to_owned(),
             forge_format: String::new(),
             aliases: Vec::new(),
-            seen_on: vec![Seen { server: server.to_owned(), title: title.to_owned(), at: Some(at(0)) }],
+            seen_on: vec![Seen {
+                server: server.to_owned(),
+                title: title.to_owned(),
+                at: Some(at(0)),
+            }],
             files: vec![FileOnServer {
                 server: server.to_owned(),
                 title: title.to_owned(),
@@ -348,19 +355,31 @@ mod tests {
     }
 
     fn ask(server: &str, has_inventory: bool, models: Vec<KnownModel>, now: i64) -> Presence {
-        let may_fit = MayFit { models, truncated: false };
-        let freshness = Freshness { now: at(now), max_age: Duration::from_secs(60) };
+        let may_fit = MayFit {
+            models,
+            truncated: false,
+        };
+        let freshness = Freshness {
+            now: at(now),
+            max_age: Duration::from_secs(60),
+        };
         let reference = Reference::parse("x.safetensors", None);
         presence(&reference, server, has_inventory, &may_fit, freshness)
     }
 
     #[test]
     fn only_models_on_the_server_count() {
-        let models = vec![model(1, "left", "x.safetensors"), model(2, "right", "x.safetensors")];
+        let models = vec![
+            model(1, "left", "x.safetensors"),
+            model(2, "right", "x.safetensors"),
+        ];
         let Presence::Seen(found) = ask("right", true, models.clone(), 60) else {
             panic!("it is there");
         };
-        assert_eq!((found.model_id, found.stale, found.sha256), (2, false, None));
+        assert_eq!(
+            (found.model_id, found.stale, found.sha256),
+            (2, false, None)
+        );
         assert_eq!(ask("third", true, models.clone(), 0), Presence::Missing);
         assert_eq!(ask("third", false, models, 0), Presence::Unknown);
     }
@@ -377,8 +396,14 @@ mod tests {
 
     #[test]
     fn a_name_is_not_trusted_when_not_all_candidates_were_looked_at() {
-        let may_fit = MayFit { models: vec![model(1, "left", "a/x.safetensors")], truncated: true };
-        let freshness = Freshness { now: at(0), max_age: Duration::ZERO };
+        let may_fit = MayFit {
+            models: vec![model(1, "left", "a/x.safetensors")],
+            truncated: true,
+        };
+        let freshness = Freshness {
+            now: at(0),
+            max_age: Duration::ZERO,
+        };
         let ask = |text| {
             let reference = Reference::parse(text, None);
             presence(&reference, "left", true, &may_fit, freshness)
@@ -389,8 +414,14 @@ mod tests {
 
     #[test]
     fn the_registry_as_a_whole_is_ambiguous_where_each_server_is_not() {
-        let models = vec![model(1, "left", "x.safetensors"), model(2, "right", "x.safetensors")];
-        let may_fit = MayFit { models, truncated: false };
+        let models = vec![
+            model(1, "left", "x.safetensors"),
+            model(2, "right", "x.safetensors"),
+        ];
+        let may_fit = MayFit {
+            models,
+            truncated: false,
+        };
         let reference = Reference::parse("x.safetensors", None);
         assert_eq!(resolve(&reference, &may_fit), Resolution::Many(vec![1, 2]));
     }

@@ -29,9 +29,14 @@ impl EventKind {
 
     /// Reads the word in the database.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Added, Self::Removed, Self::InventoryChanged, Self::RegistryChanged]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        [
+            Self::Added,
+            Self::Removed,
+            Self::InventoryChanged,
+            Self::RegistryChanged,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -49,17 +54,29 @@ pub struct NewEvent {
 impl NewEvent {
     /// A change of the registry.
     pub fn registry(model_id: Option<i64>) -> Self {
-        Self { kind: EventKind::RegistryChanged, server: String::new(), model_id }
+        Self {
+            kind: EventKind::RegistryChanged,
+            server: String::new(),
+            model_id,
+        }
     }
 
     /// A model came to or went from a server.
     pub fn presence(kind: EventKind, server: &str, model_id: i64) -> Self {
-        Self { kind, server: server.to_owned(), model_id: Some(model_id) }
+        Self {
+            kind,
+            server: server.to_owned(),
+            model_id: Some(model_id),
+        }
     }
 
     /// A server's inventory changed.
     pub fn inventory(server: &str) -> Self {
-        Self { kind: EventKind::InventoryChanged, server: server.to_owned(), model_id: None }
+        Self {
+            kind: EventKind::InventoryChanged,
+            server: server.to_owned(),
+            model_id: None,
+        }
     }
 }
 

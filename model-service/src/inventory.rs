@@ -83,13 +83,21 @@ impl ListedModel {
 
     /// The file name: the last part of the path, or of the title.
     pub fn filename(&self) -> &str {
-        let whole = if self.path.is_empty() { self.bare_title() } else { &self.path };
+        let whole = if self.path.is_empty() {
+            self.bare_title()
+        } else {
+            &self.path
+        };
         names::last_part(whole)
     }
 
     /// Where the model is, for the registry: the path, or the title.
     pub fn local_path(&self) -> &str {
-        if self.path.is_empty() { self.bare_title() } else { &self.path }
+        if self.path.is_empty() {
+            self.bare_title()
+        } else {
+            &self.path
+        }
     }
 
     /// Names the file within its server, whether or not its hash is known yet.
@@ -173,7 +181,11 @@ impl InventoryUpdate {
     /// Adds a model.
     pub fn add_model(&mut self, model: ListedModel, removed: bool) {
         let key = model.item_key();
-        let change = if removed { Change::Removed(model) } else { Change::Listed(model) };
+        let change = if removed {
+            Change::Removed(model)
+        } else {
+            Change::Listed(model)
+        };
         self.models.insert(key, change);
     }
 

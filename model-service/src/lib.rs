@@ -1,1 +1,33 @@
-//! Skeleton.
+//! Which models there are, and which Forge server has them.
+//!
+//! | module | duty |
+//! |---|---|
+//! | [`model`], [`names`], [`reference`] | pure: what a model is, how names compare, how references match |
+//! | [`availability`], [`inventory`], [`events`] | pure: who has what, what a listing changes, what is told |
+//! | [`models`], [`inventories`], [`watch`] | use cases: what callers can ask |
+//! | [`ledger`] | the one door to the database: changes with their events |
+//! | `store` | all SQL |
+//! | [`api`] | gRPC |
+//! | [`config`], [`error`], [`metrics`] | knobs, failures, figures |
+//! | [`run`], [`program`] | start and stop of the service, and of the process |
+
+pub mod api;
+pub mod availability;
+pub mod config;
+pub mod error;
+pub mod events;
+pub mod inventories;
+pub mod inventory;
+pub mod ledger;
+pub mod metrics;
+pub mod model;
+pub mod models;
+pub mod names;
+pub mod program;
+pub mod reference;
+pub mod run;
+mod store;
+pub mod watch;
+
+pub use config::Config;
+pub use run::{Running, StartError, migrate, start};

@@ -1,3 +1,7 @@
-//! Skeleton.
+//! The program; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    model_service::program::main()
+}

@@ -38,7 +38,10 @@ pub fn without_ending(name: &str) -> &str {
     MODEL_ENDINGS
         .iter()
         .find_map(|ending| {
-            let cut = name.len().checked_sub(ending.len()).filter(|cut| *cut > 0)?;
+            let cut = name
+                .len()
+                .checked_sub(ending.len())
+                .filter(|cut| *cut > 0)?;
             let tail = name.get(cut..)?;
             tail.eq_ignore_ascii_case(ending).then(|| &name[..cut])
         })
@@ -106,7 +109,13 @@ mod tests {
             ("sub dir/sd15 mini (v2).safetensors", hash.clone())
         );
         assert_eq!(split_title("x [2870CA6E33]"), ("x", hash));
-        for plain in ["x", "x [v2]", "x[2870ca6e33]", " [2870ca6e33]", "x [2870ca6e33] "] {
+        for plain in [
+            "x",
+            "x [v2]",
+            "x[2870ca6e33]",
+            " [2870ca6e33]",
+            "x [2870ca6e33] ",
+        ] {
             assert_eq!(split_title(plain), (plain, None), "{plain}");
         }
     }
@@ -114,9 +123,15 @@ mod tests {
     #[test]
     fn a_path_ends_with_a_name_only_at_a_folder() {
         let path = "/models/sub dir/Foo.v2.safetensors";
-        assert_eq!(agree_at_end("Foo.v2.safetensors", path), Some(Agreement::Exact));
+        assert_eq!(
+            agree_at_end("Foo.v2.safetensors", path),
+            Some(Agreement::Exact)
+        );
         assert_eq!(agree_at_end("Foo.v2", path), Some(Agreement::Exact));
-        assert_eq!(agree_at_end("sub dir/foo.v2", path), Some(Agreement::Folded));
+        assert_eq!(
+            agree_at_end("sub dir/foo.v2", path),
+            Some(Agreement::Folded)
+        );
         assert_eq!(agree_at_end("o.v2.safetensors", path), None);
         assert_eq!(agree_at_end("Foo", path), None);
         assert_eq!(agree_at_end("dir/Foo.v2", path), None);

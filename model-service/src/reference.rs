@@ -218,12 +218,24 @@ impl Reference {
         }
         let aliases = candidate.aliases.iter().filter_map(|alias| {
             let agreement = self.agrees_with(alias)?;
-            Some(Fit { class: Class::Alias, agreement, file: None })
+            Some(Fit {
+                class: Class::Alias,
+                agreement,
+                file: None,
+            })
         });
-        let files = candidate.files.iter().enumerate().filter_map(|(file, names)| {
-            let (class, agreement) = self.fit_file(names)?;
-            Some(Fit { class, agreement, file: Some(file) })
-        });
+        let files = candidate
+            .files
+            .iter()
+            .enumerate()
+            .filter_map(|(file, names)| {
+                let (class, agreement) = self.fit_file(names)?;
+                Some(Fit {
+                    class,
+                    agreement,
+                    file: Some(file),
+                })
+            });
         let registry = self.fit_registry(candidate);
         aliases.chain(files).chain(registry).min()
     }
@@ -246,7 +258,11 @@ impl Reference {
             Class::PathEnd => Class::RegistryPathEnd,
             _ => Class::RegistryFilename,
         };
-        Some(Fit { class, agreement, file: None })
+        Some(Fit {
+            class,
+            agreement,
+            file: None,
+        })
     }
 
     fn fit_file(&self, names: &FileNames<'_>) -> Option<(Class, Agreement)> {
@@ -256,9 +272,15 @@ impl Reference {
         let same_title = [self.agrees_with(&title), self.agrees_with(bare_title)];
         let ends = [bare_title, path.as_str()].map(|whole| self.fit_end(whole));
         let found = [
-            same_title.into_iter().flatten().min().map(|agreement| (Class::Title, agreement)),
-            self.agrees_with(&path).map(|agreement| (Class::Path, agreement)),
-            self.agrees_with(names.alias).map(|agreement| (Class::ServerAlias, agreement)),
+            same_title
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|agreement| (Class::Title, agreement)),
+            self.agrees_with(&path)
+                .map(|agreement| (Class::Path, agreement)),
+            self.agrees_with(names.alias)
+                .map(|agreement| (Class::ServerAlias, agreement)),
         ];
         found.into_iter().chain(ends).flatten().min()
     }
@@ -293,15 +315,16 @@ impl Reference {
 }
 
 fn whole(class: Class) -> Fit {
-    Fit { class, agreement: Agreement::Exact, file: None }
+    Fit {
+        class,
+        agreement: Agreement::Exact,
+        file: None,
+    }
 }
 
 /// Chooses among the models that fit. `sha256_of` tells the full hash of a
 /// candidate: equal full hashes are the same model.
-pub fn decide<'a>(
-    fits: &[(usize, Fit)],
-    sha256_of: impl Fn(usize) -> Option<&'a str>,
-) -> Decision {
+pub fn decide<'a>(fits: &[(usize, Fit)], sha256_of: impl Fn(usize) -> Option<&'a str>) -> Decision {
     let rank = |fit: &Fit| (fit.class, fit.agreement);
     let Some(best) = fits.iter().map(|(_, fit)| rank(fit)).min() else {
         return Decision::None;

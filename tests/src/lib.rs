@@ -1,1 +1,7 @@
-//! Skeleton.
+//! Starts the pair and Forge stand-ins for tests and benches, in this process
+//! or as programs of their own, and waits on what they show. Holds no test.
+
+pub mod pair;
+pub mod wait;
+
+pub use pair::{Pair, PairOptions, Sim};

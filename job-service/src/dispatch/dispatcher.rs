@@ -137,7 +137,7 @@ async fn give(
             Verdict::Run { server, models } => {
                 if let Some(attempt) = claim(core, &job, &server, models).await? {
                     free.remove(&server);
-                    begin(core, attempt);
+                    begin(core, attempt, board.get(&server).cloned());
                 }
             }
             Verdict::Wait(hold) => {
@@ -251,9 +251,12 @@ fn new_token(job_id: &str, number: i32) -> String {
     format!("sq-{job_id}-{number}-{unique}")
 }
 
-fn begin(core: &Arc<Core>, attempt: Attempt) {
-    core.shutdown
-        .spawn("attempt", attempt::run(Arc::clone(core), attempt));
+fn begin(core: &Arc<Core>, attempt: Attempt, state: Option<ServerState>) {
+    let attended = core.hints.attend(&attempt.job_id);
+    core.shutdown.spawn(
+        "attempt",
+        attempt::run(Arc::clone(core), attempt, state, attended),
+    );
 }
 
 async fn write_holds(core: &Core, holds: Vec<HoldChange>) -> Result<(), Error> {

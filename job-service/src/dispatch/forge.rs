@@ -100,8 +100,7 @@ impl ForgeClient {
     /// A client of the server at `base_url`. Opens no connection.
     pub fn new(base_url: &str) -> Result<Self, ClientFault> {
         tls();
-        let base =
-            Url::parse(base_url).map_err(|_| ClientFault::BaseUrl(base_url.to_owned()))?;
+        let base = Url::parse(base_url).map_err(|_| ClientFault::BaseUrl(base_url.to_owned()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(ClientFault::BaseUrl(base_url.to_owned()));
         }

@@ -302,14 +302,10 @@ impl Monitor {
 
     /// Lists the server; when it has fewer models than before, a second look
     /// must agree before anything counts as gone.
-    async fn list_twice_when_less(
-        &mut self,
-    ) -> Result<Option<Listing>, super::forge::CallFailure> {
+    async fn list_twice_when_less(&mut self) -> Result<Option<Listing>, super::forge::CallFailure> {
         let listing = self.client.list_inventory().await?;
         let count = listing.checkpoints.len() + listing.loras.len();
-        let less = self
-            .listed
-            .map_or(count == 0, |(_, before)| count < before);
+        let less = self.listed.map_or(count == 0, |(_, before)| count < before);
         if less {
             self.core.clock.sleep(self.core.pace.second_look).await;
             let again = self.client.list_inventory().await?;
@@ -400,7 +396,11 @@ fn items_of(listing: &Listing) -> Vec<models::InventoryItem> {
     let named = named
         .into_iter()
         .flat_map(|(kind, names)| names.iter().map(move |name| asset(kind, name)));
-    checkpoints.chain(loras).chain(modules).chain(named).collect()
+    checkpoints
+        .chain(loras)
+        .chain(modules)
+        .chain(named)
+        .collect()
 }
 
 /// Names a listing by its content, so that the same one has the same name.

@@ -58,7 +58,11 @@ pub fn saved_file_paths(
     (0_i64..)
         .take(images)
         .map(|at| {
-            let seed = if request.varies_by_subseed() { seed } else { seed + at };
+            let seed = if request.varies_by_subseed() {
+                seed
+            } else {
+                seed + at
+            };
             format!("{folder}/{FILES_FOLDER}/{stem}-{seed}-{}.png", at + 1)
         })
         .collect()

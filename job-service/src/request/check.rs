@@ -5,11 +5,12 @@
 
 use std::fmt::Display;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::fields::{self, FIELDS, FORBIDDEN_SCRIPTS, Kind, Of, RESERVED};
 use super::limits::*;
-use super::options::{self, OptionKind, OWN_OPTIONS};
+use super::options::{self, OWN_OPTIONS, OptionKind};
+use super::size::{depth, json_bytes};
 use super::{GenerationRequest, pictures};
 use crate::job::Endpoint;
 
@@ -83,7 +84,10 @@ impl Check<'_> {
         }
         let bytes = json_bytes(body);
         if bytes > BODY_BYTES_MAX {
-            self.report("", format!("has {bytes} bytes; {BODY_BYTES_MAX} is the limit"));
+            self.report(
+                "",
+                format!("has {bytes} bytes; {BODY_BYTES_MAX} is the limit"),
+            );
         }
     }
 
@@ -140,7 +144,10 @@ impl Check<'_> {
         match whole_number(value) {
             Some(number) => self.between(path, number, least, most),
             None if value.is_number() => {
-                self.report(path, format!("must be a whole number from {least} to {most}"));
+                self.report(
+                    path,
+                    format!("must be a whole number from {least} to {most}"),
+                );
             }
             None => self.report(path, "must be a whole number"),
         }
@@ -170,7 +177,10 @@ impl Check<'_> {
             return self.report(path, "must be a list of names");
         };
         if items.len() > most {
-            self.report(path, format!("has {} items; {most} is the limit", items.len()));
+            self.report(
+                path,
+                format!("has {} items; {most} is the limit", items.len()),
+            );
         }
         for (at, item) in items.iter().enumerate().take(most) {
             self.text(&format!("{path}[{at}]"), item, NAME_BYTES_MAX);
@@ -206,7 +216,10 @@ impl Check<'_> {
         for (name, value) in settings {
             let path = format!("{path}.{name}");
             if OWN_OPTIONS.contains(&name.as_str()) {
-                self.report(&path, "is reserved: StableQueue decides how pictures are saved");
+                self.report(
+                    &path,
+                    "is reserved: StableQueue decides how pictures are saved",
+                );
                 continue;
             }
             match options::kind_of(name) {
@@ -270,14 +283,25 @@ impl Check<'_> {
     /// What no field says alone.
     fn combinations(&mut self) {
         let request = self.request;
-        let is_set = |field: &str| request.body.get(field).is_some_and(|value| !value.is_null());
+        let is_set = |field: &str| {
+            request
+                .body
+                .get(field)
+                .is_some_and(|value| !value.is_null())
+        };
         if request.endpoint == Endpoint::Img2img && !is_set("init_images") {
             self.report("init_images", "an img2img needs at least one picture");
         }
         if request.endpoint == Endpoint::Img2img
-            && request.body.get("denoising_strength").is_some_and(Value::is_null)
+            && request
+                .body
+                .get("denoising_strength")
+                .is_some_and(Value::is_null)
         {
-            self.report("denoising_strength", "must be a number; leave it out for 0.75");
+            self.report(
+                "denoising_strength",
+                "must be a number; leave it out for 0.75",
+            );
         }
         if request.hires() && !is_set("denoising_strength") {
             self.report(
@@ -306,7 +330,8 @@ impl Check<'_> {
         let request = self.request;
         let images = request.expected_images();
         if images > IMAGES_MAX {
-            let text = format!("with batch_size asks for {images} images; {IMAGES_MAX} is the limit");
+            let text =
+                format!("with batch_size asks for {images} images; {IMAGES_MAX} is the limit");
             self.report("n_iter", text);
         }
         let (width, height) = request.output_size();
@@ -330,75 +355,11 @@ impl Check<'_> {
     }
 }
 
-impl GenerationRequest {
-    /// Pixels across and down of the final images, hires fix included.
-    fn output_size(&self) -> (u64, u64) {
-        let side = |field| {
-            let side = self.integer(field).unwrap_or(0);
-            u64::try_from(side).unwrap_or(0)
-        };
-        let or_default = |side: u64| if side == 0 { SIDE_DEFAULT.unsigned_abs() } else { side };
-        let (width, height) = (or_default(side("width")), or_default(side("height")));
-        if !self.hires() {
-            return (width, height);
-        }
-        match (side("hr_resize_x"), side("hr_resize_y")) {
-            (0, 0) => {
-                let scale = self.number("hr_scale").unwrap_or(HIRES_SCALE_DEFAULT);
-                (scaled(width, scale), scaled(height, scale))
-            }
-            (across, 0) => (across, across.saturating_mul(height) / width),
-            (0, down) => (down.saturating_mul(width) / height, down),
-            both => both,
-        }
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a float becomes an integer by saturating, and sides are small"
-)]
-fn scaled(side: u64, scale: f64) -> u64 {
-    (side as f64 * scale).ceil() as u64
-}
-
 /// A whole number, written with or without a decimal point.
 fn whole_number(value: &Value) -> Option<i64> {
     let mut value = value.clone();
     super::whole(&mut value);
     value.as_i64()
-}
-
-/// Levels of nesting below a value.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// Bytes of a body as JSON, counted without keeping them.
-fn json_bytes(body: &Map<String, Value>) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    match serde_json::to_writer(&mut count, body) {
-        Ok(()) => count.0,
-        // Writing to a counter cannot fail; a body that could not be written
-        // is over the limit.
-        Err(_) => usize::MAX,
-    }
 }
 
 /// What to say of a field that Forge would ignore.

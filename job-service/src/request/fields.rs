@@ -120,19 +120,55 @@ pub(super) const RESERVED: &[(&str, &str)] = &[
     ("force_task_id", "StableQueue sets it; leave it out"),
     ("save_images", "StableQueue sets it; leave it out"),
     ("send_images", "StableQueue sets it; leave it out"),
-    ("do_not_save_samples", "StableQueue decides what is saved; leave it out"),
-    ("do_not_save_grid", "StableQueue decides what is saved; leave it out"),
-    ("override_settings_restore_afterwards", "StableQueue sets it; leave it out"),
-    ("include_init_images", "images are not sent back; leave it out"),
+    (
+        "do_not_save_samples",
+        "StableQueue decides what is saved; leave it out",
+    ),
+    (
+        "do_not_save_grid",
+        "StableQueue decides what is saved; leave it out",
+    ),
+    (
+        "override_settings_restore_afterwards",
+        "StableQueue sets it; leave it out",
+    ),
+    (
+        "include_init_images",
+        "images are not sent back; leave it out",
+    ),
     ("sampler_index", "use sampler_name"),
-    ("infotext", "it is broken in Forge; send its values as fields"),
-    ("firstpass_image", "Forge cannot take it over this call; leave it out"),
-    ("latent_mask", "Forge cannot take it over this call; use mask"),
-    ("comments", "it would change the text in the picture only; leave it out"),
-    ("s_churn", "Forge ignores it here; use override_settings.s_churn"),
-    ("s_tmin", "Forge ignores it here; use override_settings.s_tmin"),
-    ("s_tmax", "Forge ignores it here; use override_settings.s_tmax"),
-    ("s_noise", "Forge ignores it here; use override_settings.s_noise"),
+    (
+        "infotext",
+        "it is broken in Forge; send its values as fields",
+    ),
+    (
+        "firstpass_image",
+        "Forge cannot take it over this call; leave it out",
+    ),
+    (
+        "latent_mask",
+        "Forge cannot take it over this call; use mask",
+    ),
+    (
+        "comments",
+        "it would change the text in the picture only; leave it out",
+    ),
+    (
+        "s_churn",
+        "Forge ignores it here; use override_settings.s_churn",
+    ),
+    (
+        "s_tmin",
+        "Forge ignores it here; use override_settings.s_tmin",
+    ),
+    (
+        "s_tmax",
+        "Forge ignores it here; use override_settings.s_tmax",
+    ),
+    (
+        "s_noise",
+        "Forge ignores it here; use override_settings.s_noise",
+    ),
 ];
 
 /// Scripts that run code of the caller's.

@@ -27,18 +27,16 @@ impl LoraTag<'_> {
 /// The tags of a prompt, in order. A tag ends at the next `>`; its name at
 /// the next colon.
 pub(crate) fn lora_tags(prompt: &str) -> impl Iterator<Item = LoraTag<'_>> {
-    prompt
-        .match_indices(TAG_START)
-        .filter_map(|(at, _)| {
-            let start = at + TAG_START.len();
-            let inside = &prompt[start..start + prompt[start..].find('>')?];
-            let (name, weight) = inside.split_once(':').unwrap_or((inside, ""));
-            (!name.is_empty()).then(|| LoraTag {
-                name,
-                weight,
-                place: start..start + name.len(),
-            })
+    prompt.match_indices(TAG_START).filter_map(|(at, _)| {
+        let start = at + TAG_START.len();
+        let inside = &prompt[start..start + prompt[start..].find('>')?];
+        let (name, weight) = inside.split_once(':').unwrap_or((inside, ""));
+        (!name.is_empty()).then(|| LoraTag {
+            name,
+            weight,
+            place: start..start + name.len(),
         })
+    })
 }
 
 /// The prompt with each name replaced by what `rename` gives for it.

@@ -29,7 +29,10 @@ pub(super) fn fault(text: &str) -> Option<String> {
     let Ok(reader) = ImageReader::new(Cursor::new(&bytes)).with_guessed_format() else {
         return Some("cannot be read".to_owned());
     };
-    if !reader.format().is_some_and(|format| FORMATS.contains(&format)) {
+    if !reader
+        .format()
+        .is_some_and(|format| FORMATS.contains(&format))
+    {
         return Some("is not a PNG, JPEG or WebP picture".to_owned());
     }
     let Ok((width, height)) = reader.into_dimensions() else {

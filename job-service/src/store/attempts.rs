@@ -121,7 +121,11 @@ pub fn claim(
     claim: &Claim,
     now: DateTime<Utc>,
 ) -> Result<Option<Attempt>, Error> {
-    let Fence { job_id, number, token } = &claim.fence;
+    let Fence {
+        job_id,
+        number,
+        token,
+    } = &claim.fence;
     let usable: bool = diesel::select(diesel::dsl::exists(
         forge_servers::table
             .find(&claim.server)
@@ -312,6 +316,7 @@ pub fn end(
     let server = guard(conn, fence)?;
     let at = to_text(now);
     let spent = end.outcome.is_spent();
+    let next = &unless_cancelled(conn, fence, &end.next)?;
     diesel::update(job_attempts::table.find((&fence.job_id, fence.number)))
         .set((
             job_attempts::phase.eq(AttemptPhase::Ended.as_str()),
@@ -323,8 +328,8 @@ pub fn end(
             job_attempts::message.eq(&end.message),
         ))
         .execute(conn)?;
-    let kind = move_job(conn, fence, &end.next, spent, &at)?;
-    let (state, hold, message) = match &end.next {
+    let kind = move_job(conn, fence, next, spent, &at)?;
+    let (state, hold, message) = match next {
         Next::Completed { .. } => (JobState::Completed, None, ""),
         Next::Pending { hold, .. } => (
             JobState::Pending,
@@ -345,6 +350,27 @@ pub fn end(
     Ok(())
 }
 
+/// What follows for a job that nobody wants any more: no other attempt.
+fn unless_cancelled(
+    conn: &mut SqliteConnection,
+    fence: &Fence,
+    next: &Next,
+) -> Result<Next, Error> {
+    if let Next::Pending { .. } = next {
+        let asked: Option<String> = jobs::table
+            .find(&fence.job_id)
+            .select(jobs::cancel_requested_at)
+            .first(conn)?;
+        if asked.is_some() {
+            return Ok(Next::Cancelled {
+                result_json: r#"{"cancelled":true,"message":"Cancelled."}"#.to_owned(),
+                images: Vec::new(),
+            });
+        }
+    }
+    Ok(next.clone())
+}
+
 /// Writes what follows to the job and answers what to call it in the history.
 fn move_job(
     conn: &mut SqliteConnection,
@@ -363,18 +389,47 @@ fn move_job(
         ))
         .execute(conn)?;
     match next {
-        Next::Completed { result_json, images } => {
+        Next::Completed {
+            result_json,
+            images,
+        } => {
             images::insert(conn, &fence.job_id, images)?;
-            finish(conn, fence, JobState::Completed, Some(result_json), None, at)?;
+            finish(
+                conn,
+                fence,
+                JobState::Completed,
+                Some(result_json),
+                None,
+                at,
+            )?;
             Ok(EventType::Completed)
         }
-        Next::Cancelled { result_json, images } => {
+        Next::Cancelled {
+            result_json,
+            images,
+        } => {
             images::insert(conn, &fence.job_id, images)?;
-            finish(conn, fence, JobState::Cancelled, Some(result_json), None, at)?;
+            finish(
+                conn,
+                fence,
+                JobState::Cancelled,
+                Some(result_json),
+                None,
+                at,
+            )?;
             Ok(EventType::Cancelled)
         }
-        Next::Failed { code, result_json, .. } => {
-            finish(conn, fence, JobState::Failed, Some(result_json), Some(code), at)?;
+        Next::Failed {
+            code, result_json, ..
+        } => {
+            finish(
+                conn,
+                fence,
+                JobState::Failed,
+                Some(result_json),
+                Some(code),
+                at,
+            )?;
             Ok(EventType::Failed)
         }
         Next::Pending { not_before, hold } => {

@@ -166,8 +166,8 @@ pub fn prune(
     let Some((last, _)) = old.iter().take_while(|(_, at)| *at < before).last() else {
         return Ok(0);
     };
-    let gone = diesel::delete(job_events::table.filter(job_events::sequence.le(last)))
-        .execute(conn)?;
+    let gone =
+        diesel::delete(job_events::table.filter(job_events::sequence.le(last))).execute(conn)?;
     Ok(gone)
 }
 

@@ -213,15 +213,18 @@ pub fn list(
     let mut query = filtered(filter);
     query = match (filter.order.by_update, filter.order.ascending) {
         (false, true) => query.order((jobs::creation_timestamp.asc(), jobs::mobilesd_job_id.asc())),
-        (false, false) => {
-            query.order((jobs::creation_timestamp.desc(), jobs::mobilesd_job_id.desc()))
-        }
-        (true, true) => {
-            query.order((jobs::last_updated_timestamp.asc(), jobs::mobilesd_job_id.asc()))
-        }
-        (true, false) => {
-            query.order((jobs::last_updated_timestamp.desc(), jobs::mobilesd_job_id.desc()))
-        }
+        (false, false) => query.order((
+            jobs::creation_timestamp.desc(),
+            jobs::mobilesd_job_id.desc(),
+        )),
+        (true, true) => query.order((
+            jobs::last_updated_timestamp.asc(),
+            jobs::mobilesd_job_id.asc(),
+        )),
+        (true, false) => query.order((
+            jobs::last_updated_timestamp.desc(),
+            jobs::mobilesd_job_id.desc(),
+        )),
     };
     if let Some((at, id)) = cursor {
         query = after(query, filter.order, at, id);
@@ -262,6 +265,7 @@ fn filtered(filter: &JobFilter) -> Listing<'_> {
 
 #[diesel::declare_sql_function]
 extern "SQL" {
+    /// The value at a path of a JSON document.
     #[sql_name = "json_extract"]
     fn label(
         document: diesel::sql_types::Text,
@@ -278,25 +282,45 @@ fn label_path(key: &str) -> String {
 fn after<'a>(query: Listing<'a>, order: JobOrder, at: &'a str, id: &'a str) -> Listing<'a> {
     let (time, row) = (at, id);
     match (order.by_update, order.ascending) {
-        (false, true) => query.filter(jobs::creation_timestamp.gt(time).or(
-            jobs::creation_timestamp.eq(time).and(jobs::mobilesd_job_id.gt(row)),
-        )),
-        (false, false) => query.filter(jobs::creation_timestamp.lt(time).or(
-            jobs::creation_timestamp.eq(time).and(jobs::mobilesd_job_id.lt(row)),
-        )),
-        (true, true) => query.filter(jobs::last_updated_timestamp.gt(time).or(
-            jobs::last_updated_timestamp.eq(time).and(jobs::mobilesd_job_id.gt(row)),
-        )),
-        (true, false) => query.filter(jobs::last_updated_timestamp.lt(time).or(
-            jobs::last_updated_timestamp.eq(time).and(jobs::mobilesd_job_id.lt(row)),
-        )),
+        (false, true) => query.filter(
+            jobs::creation_timestamp
+                .gt(time)
+                .or(jobs::creation_timestamp
+                    .eq(time)
+                    .and(jobs::mobilesd_job_id.gt(row))),
+        ),
+        (false, false) => query.filter(
+            jobs::creation_timestamp
+                .lt(time)
+                .or(jobs::creation_timestamp
+                    .eq(time)
+                    .and(jobs::mobilesd_job_id.lt(row))),
+        ),
+        (true, true) => query.filter(
+            jobs::last_updated_timestamp
+                .gt(time)
+                .or(jobs::last_updated_timestamp
+                    .eq(time)
+                    .and(jobs::mobilesd_job_id.gt(row))),
+        ),
+        (true, false) => query.filter(
+            jobs::last_updated_timestamp
+                .lt(time)
+                .or(jobs::last_updated_timestamp
+                    .eq(time)
+                    .and(jobs::mobilesd_job_id.lt(row))),
+        ),
     }
 }
 
 /// Where a page that ends with this job goes on.
 #[must_use]
 pub fn cursor_of(job: &Job, order: JobOrder) -> Cursor {
-    let at = if order.by_update { job.updated_at } else { job.created_at };
+    let at = if order.by_update {
+        job.updated_at
+    } else {
+        job.created_at
+    };
     (to_text(at), job.id.clone())
 }
 
@@ -319,7 +343,9 @@ pub fn cancel_pending(
 ) -> Result<bool, Error> {
     let at = to_text(now);
     let changed = diesel::update(
-        jobs::table.find(id).filter(jobs::status.eq(JobState::Pending.as_str())),
+        jobs::table
+            .find(id)
+            .filter(jobs::status.eq(JobState::Pending.as_str())),
     )
     .set((
         jobs::status.eq(JobState::Cancelled.as_str()),
@@ -361,8 +387,7 @@ pub fn mark_cancel(
     ))
     .execute(conn)?;
     if changed == 1 {
-        let event =
-            NewEvent::of_job(id, EventType::CancelRequested, JobState::Processing, now);
+        let event = NewEvent::of_job(id, EventType::CancelRequested, JobState::Processing, now);
         events::append(conn, &event)?;
     }
     Ok(changed == 1)

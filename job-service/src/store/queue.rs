@@ -146,7 +146,11 @@ pub fn next_due(
     let first: Vec<At> = diesel::sql_query(NEXT_DUE)
         .bind::<Text, _>(to_text(now))
         .load(conn)?;
-    optional_time(TABLE, "not_before", first.first().map(|row| row.at.as_str()))
+    optional_time(
+        TABLE,
+        "not_before",
+        first.first().map(|row| row.at.as_str()),
+    )
 }
 
 /// The ids of all jobs that have an attempt under way.

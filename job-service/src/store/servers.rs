@@ -157,8 +157,11 @@ pub fn update(
             forge_servers::enabled.eq(server.enabled),
             forge_servers::cordoned.eq(server.cordoned),
             forge_servers::cordon_reason.eq(&server.cordon_reason),
-            forge_servers::baseline_options_json
-                .eq(server.baseline.as_ref().map(to_json).transpose()?),
+            forge_servers::baseline_options_json.eq(server
+                .baseline
+                .as_ref()
+                .map(to_json)
+                .transpose()?),
             forge_servers::updated_at.eq(to_text(now)),
             forge_servers::revision.eq(server.revision + 1),
         ))

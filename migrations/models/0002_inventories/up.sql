@@ -49,7 +49,7 @@ CREATE TABLE server_model_files (
 CREATE INDEX idx_server_model_files_model ON server_model_files (model_id, server_id);
 CREATE INDEX idx_server_model_files_title ON server_model_files (title_key);
 CREATE INDEX idx_server_model_files_filename ON server_model_files (filename_key);
-CREATE INDEX idx_server_model_files_alias ON server_model_files (alias_key) WHERE alias_key <> '';
+CREATE INDEX idx_server_model_files_alias ON server_model_files (alias_key);
 
 -- Other things that a server has and jobs can need.
 CREATE TABLE server_assets (

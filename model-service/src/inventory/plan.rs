@@ -71,8 +71,8 @@ pub struct Plan {
     pub new_files: Vec<(i64, ListedModel)>,
     /// Files that changed: row, model, file.
     pub changed_files: Vec<(i64, i64, ListedModel)>,
-    /// Rows of files that are gone.
-    pub gone_files: Vec<i64>,
+    /// Files that are gone: row and model.
+    pub gone_files: Vec<(i64, i64)>,
     /// The models on the server afterwards: id and title there.
     pub available: BTreeMap<i64, Option<String>>,
     /// The models on the server before, under the ids they have now.
@@ -81,10 +81,17 @@ pub struct Plan {
 
 /// Decides what `update` changes.
 pub fn plan(update: &InventoryUpdate, before: Before) -> Plan {
-    let Before { files, available, models, next_model_id } = before;
+    let Before {
+        files,
+        available,
+        models,
+        next_model_id,
+    } = before;
     let mut registry = Registry::new(models, next_model_id);
-    let earlier: HashMap<&str, &FileRow> =
-        files.iter().map(|row| (row.item_key.as_str(), row)).collect();
+    let earlier: HashMap<&str, &FileRow> = files
+        .iter()
+        .map(|row| (row.item_key.as_str(), row))
+        .collect();
     let mut placed = Vec::new();
     for (key, change) in &update.models {
         if let Change::Listed(listed) = change {
@@ -97,7 +104,10 @@ pub fn plan(update: &InventoryUpdate, before: Before) -> Plan {
     let mut names: BTreeMap<i64, Vec<String>> = BTreeMap::new();
     for (row, model_id, listed) in placed {
         let model_id = registry.now(model_id);
-        names.entry(model_id).or_default().push(listed.title.clone());
+        names
+            .entry(model_id)
+            .or_default()
+            .push(listed.title.clone());
         match row {
             None => plan.new_files.push((model_id, listed.clone())),
             Some(row) if row.is(&registry, model_id, listed) => {}
@@ -106,7 +116,7 @@ pub fn plan(update: &InventoryUpdate, before: Before) -> Plan {
     }
     for row in &files {
         if update.drops(row) {
-            plan.gone_files.push(row.id);
+            plan.gone_files.push((row.id, registry.now(row.model_id)));
         } else if !update.models.contains_key(&row.item_key) {
             let titles = names.entry(registry.now(row.model_id)).or_default();
             titles.push(row.file.title.clone());
@@ -130,7 +140,9 @@ fn available_after(
     let mut after = BTreeMap::new();
     if update.mode != InventoryMode::Full {
         // A model that is on the server without a file of ours stays.
-        let kept = was_available.iter().filter(|(id, _)| !had_files.contains(id));
+        let kept = was_available
+            .iter()
+            .filter(|(id, _)| !had_files.contains(id));
         after.extend(kept.map(|(id, title)| (*id, title.clone())));
     }
     for (id, mut titles) in names {
@@ -162,7 +174,13 @@ impl InventoryUpdate {
 impl FileRow {
     /// Whether the row says already what is listed.
     fn is(&self, registry: &Registry, model_id: i64, listed: &ListedModel) -> bool {
-        let Self { id: _, model_id: before, item_key: _, listed: was_listed, file } = self;
+        let Self {
+            id: _,
+            model_id: before,
+            item_key: _,
+            listed: was_listed,
+            file,
+        } = self;
         let alias = listed.alias_or_model_name();
         *was_listed
             && registry.now(*before) == model_id
@@ -198,10 +216,16 @@ impl Registry {
         for row in rows {
             if let Some(sha256) = &row.sha256 {
                 // Of two rows with one hash the older one is the model.
-                let known = registry.by_sha256.entry((row.kind, sha256.clone())).or_insert(row.id);
+                let known = registry
+                    .by_sha256
+                    .entry((row.kind, sha256.clone()))
+                    .or_insert(row.id);
                 *known = (*known).min(row.id);
             }
-            let same_path = registry.by_path.entry((row.kind, row.local_path.clone())).or_default();
+            let same_path = registry
+                .by_path
+                .entry((row.kind, row.local_path.clone()))
+                .or_default();
             same_path.push(row.id);
             registry.rows.insert(row.id, row);
         }
@@ -219,9 +243,13 @@ impl Registry {
 
     /// The model that a listed file is.
     fn place(&mut self, listed: &ListedModel, earlier: Option<i64>) -> i64 {
-        let earlier = earlier.map(|id| self.now(id)).filter(|id| self.may_be(*id, listed));
+        let earlier = earlier
+            .map(|id| self.now(id))
+            .filter(|id| self.may_be(*id, listed));
         let same_hash = listed.sha256.as_ref().and_then(|sha256| {
-            let known = self.by_sha256.get(&(listed.kind, sha256.as_str().to_owned()))?;
+            let known = self
+                .by_sha256
+                .get(&(listed.kind, sha256.as_str().to_owned()))?;
             Some(self.now(*known))
         });
         let id = match (same_hash, earlier) {
@@ -320,11 +348,11 @@ impl Registry {
         if row.autov2.is_none() {
             row.autov2 = autov2.as_ref().map(|hash| hash.as_str().to_owned());
         }
-        let known_title = row.forge_format.as_deref().map(names::split_title);
-        let gains_hash = known_title.is_some_and(|(name, hash)| {
+        let gains_hash = row.forge_format.as_deref().is_none_or(|known| {
+            let (name, hash) = names::split_title(known);
             hash.is_none() && name == listed.bare_title() && listed.title != name
         });
-        if known_title.is_none() || gains_hash {
+        if gains_hash {
             row.forge_format = Some(listed.title.clone());
         }
         if let Some(sha256) = &row.sha256 {

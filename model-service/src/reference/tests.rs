@@ -10,7 +10,11 @@ const TITLE: &str = "sub dir/mini (v2).safetensors [2870ca6e33]";
 const PATH: &str = "/srv/forge/models/Stable-diffusion/sub dir/mini (v2).safetensors";
 
 fn files() -> [FileNames<'static>; 1] {
-    [FileNames { title: TITLE, path: PATH, alias: "sub dir_mini (v2)" }]
+    [FileNames {
+        title: TITLE,
+        path: PATH,
+        alias: "sub dir_mini (v2)",
+    }]
 }
 
 fn candidate<'a>(files: &'a [FileNames<'a>], sha256: Option<&'a str>) -> Candidate<'a> {
@@ -26,7 +30,9 @@ fn candidate<'a>(files: &'a [FileNames<'a>], sha256: Option<&'a str>) -> Candida
 }
 
 fn matched(text: &str, candidate: &Candidate<'_>) -> Option<MatchKind> {
-    Reference::parse(text, None).fit(candidate).map(|fit| fit.kind())
+    Reference::parse(text, None)
+        .fit(candidate)
+        .map(|fit| fit.kind())
 }
 
 #[test]
@@ -37,15 +43,24 @@ fn a_model_is_found_by_everything_it_is_known_by() {
     model.aliases = &aliases;
     let cases = [
         (SHA, MatchKind::Sha256),
-        ("2870CA6E33D3665391B10C77641074755BF3B0283449EF1D52486DC7CFE392C8", MatchKind::Sha256),
+        (
+            "2870CA6E33D3665391B10C77641074755BF3B0283449EF1D52486DC7CFE392C8",
+            MatchKind::Sha256,
+        ),
         ("2870ca6e33", MatchKind::AutoV2),
         ("2870CA6E33", MatchKind::AutoV2),
         ("best/model", MatchKind::Alias),
         (TITLE, MatchKind::Title),
         ("sub dir/mini (v2).safetensors", MatchKind::Title),
-        ("sub dir\\mini (v2).safetensors [2870ca6e33]", MatchKind::Title),
+        (
+            "sub dir\\mini (v2).safetensors [2870ca6e33]",
+            MatchKind::Title,
+        ),
         (PATH, MatchKind::Path),
-        ("Stable-diffusion/sub dir/mini (v2).safetensors", MatchKind::Path),
+        (
+            "Stable-diffusion/sub dir/mini (v2).safetensors",
+            MatchKind::Path,
+        ),
         ("sub dir/mini (v2)", MatchKind::Path),
         ("sub dir_mini (v2)", MatchKind::Alias),
         ("mini (v2).safetensors", MatchKind::Filename),
@@ -82,18 +97,33 @@ fn what_only_looks_alike_does_not_match() {
 #[test]
 fn the_hash_in_a_title_is_a_check() {
     let files = files();
-    let unhashed = [FileNames { title: "sub dir/mini (v2).safetensors", ..files[0] }];
+    let unhashed = [FileNames {
+        title: "sub dir/mini (v2).safetensors",
+        ..files[0]
+    }];
     let wrong = "sub dir/mini (v2).safetensors [fc03d15844]";
     assert_eq!(matched(wrong, &candidate(&files, Some(SHA))), None);
-    assert_eq!(matched(TITLE, &candidate(&unhashed, None)), Some(MatchKind::Title));
-    let renamed = [FileNames { title: "renamed.safetensors", ..FileNames::default() }];
-    assert_eq!(matched(TITLE, &candidate(&renamed, Some(SHA))), Some(MatchKind::AutoV2));
+    assert_eq!(
+        matched(TITLE, &candidate(&unhashed, None)),
+        Some(MatchKind::Title)
+    );
+    let renamed = [FileNames {
+        title: "renamed.safetensors",
+        ..FileNames::default()
+    }];
+    assert_eq!(
+        matched(TITLE, &candidate(&renamed, Some(SHA))),
+        Some(MatchKind::AutoV2)
+    );
     assert_eq!(matched(TITLE, &candidate(&renamed, Some(OTHER))), None);
 }
 
 #[test]
 fn ten_hexadecimal_digits_can_also_be_a_name() {
-    let named = [FileNames { title: "deadbeef00.safetensors", ..FileNames::default() }];
+    let named = [FileNames {
+        title: "deadbeef00.safetensors",
+        ..FileNames::default()
+    }];
     assert_eq!(
         matched("DEADBEEF00", &candidate(&named, Some(SHA))),
         Some(MatchKind::Filename)
@@ -114,8 +144,16 @@ fn a_full_hash_is_never_matched_against_another_full_hash() {
 fn the_kind_of_model_is_a_condition() {
     let files = files();
     let model = candidate(&files, Some(SHA));
-    assert!(Reference::parse(SHA, Some(ModelKind::Checkpoint)).fit(&model).is_some());
-    assert!(Reference::parse(SHA, Some(ModelKind::Lora)).fit(&model).is_none());
+    assert!(
+        Reference::parse(SHA, Some(ModelKind::Checkpoint))
+            .fit(&model)
+            .is_some()
+    );
+    assert!(
+        Reference::parse(SHA, Some(ModelKind::Lora))
+            .fit(&model)
+            .is_none()
+    );
 }
 
 fn decided(text: &str, candidates: &[Candidate<'_>]) -> Decision {
@@ -130,8 +168,14 @@ fn decided(text: &str, candidates: &[Candidate<'_>]) -> Decision {
 
 #[test]
 fn two_files_with_one_name_are_never_guessed_between() {
-    let one = [FileNames { title: "a/x.safetensors", ..FileNames::default() }];
-    let two = [FileNames { title: "b/x.safetensors", ..FileNames::default() }];
+    let one = [FileNames {
+        title: "a/x.safetensors",
+        ..FileNames::default()
+    }];
+    let two = [FileNames {
+        title: "b/x.safetensors",
+        ..FileNames::default()
+    }];
     let unhashed = [candidate(&one, None), candidate(&two, None)];
     assert_eq!(decided("x", &unhashed), Decision::Many(vec![0, 1]));
     assert!(matches!(decided("b/x", &unhashed), Decision::One(1, _)));
@@ -141,8 +185,14 @@ fn two_files_with_one_name_are_never_guessed_between() {
 
 #[test]
 fn the_same_case_outranks_the_other_case() {
-    let lower = [FileNames { title: "a/x.safetensors", ..FileNames::default() }];
-    let upper = [FileNames { title: "b/X.safetensors", ..FileNames::default() }];
+    let lower = [FileNames {
+        title: "a/x.safetensors",
+        ..FileNames::default()
+    }];
+    let upper = [FileNames {
+        title: "b/X.safetensors",
+        ..FileNames::default()
+    }];
     let both = [candidate(&lower, None), candidate(&upper, None)];
     assert!(matches!(decided("X", &both), Decision::One(1, _)));
     assert!(matches!(decided("x", &both), Decision::One(0, _)));
@@ -151,19 +201,34 @@ fn the_same_case_outranks_the_other_case() {
 
 #[test]
 fn the_servers_own_name_outranks_the_registrys() {
-    let own = [FileNames { title: "x.safetensors", ..FileNames::default() }];
-    let renamed = [FileNames { title: "y.safetensors", ..FileNames::default() }];
+    let own = [FileNames {
+        title: "x.safetensors",
+        ..FileNames::default()
+    }];
+    let renamed = [FileNames {
+        title: "y.safetensors",
+        ..FileNames::default()
+    }];
     let mut other = candidate(&renamed, Some(SHA));
     other.registry_filename = "x.safetensors";
     assert_eq!(matched("x", &other), Some(MatchKind::Filename));
-    assert!(matches!(decided("x", &[other, candidate(&own, None)]), Decision::One(1, _)));
+    assert!(matches!(
+        decided("x", &[other, candidate(&own, None)]),
+        Decision::One(1, _)
+    ));
 }
 
 #[test]
 fn several_names_of_one_model_are_one_model() {
     let copies = [
-        FileNames { title: "a/x.safetensors", ..FileNames::default() },
-        FileNames { title: "b/x.safetensors", ..FileNames::default() },
+        FileNames {
+            title: "a/x.safetensors",
+            ..FileNames::default()
+        },
+        FileNames {
+            title: "b/x.safetensors",
+            ..FileNames::default()
+        },
     ];
     let model = [candidate(&copies, Some(SHA))];
     assert!(matches!(decided("x", &model), Decision::One(0, _)));

@@ -17,8 +17,18 @@ struct Row {
 }
 
 impl From<Row> for ModelAlias {
-    fn from(Row { id, model_id, alias_path }: Row) -> Self {
-        Self { id, model_id, alias_path }
+    fn from(
+        Row {
+            id,
+            model_id,
+            alias_path,
+        }: Row,
+    ) -> Self {
+        Self {
+            id,
+            model_id,
+            alias_path,
+        }
     }
 }
 
@@ -53,7 +63,10 @@ pub(crate) fn insert(
     alias_path: &str,
 ) -> QueryResult<ModelAlias> {
     let row: Row = diesel::insert_into(model_aliases::table)
-        .values((model_aliases::model_id.eq(model_id), model_aliases::alias_path.eq(alias_path)))
+        .values((
+            model_aliases::model_id.eq(model_id),
+            model_aliases::alias_path.eq(alias_path),
+        ))
         .returning(Row::as_returning())
         .get_result(connection)?;
     Ok(row.into())
@@ -83,17 +96,14 @@ pub(crate) fn of_models(
 ) -> QueryResult<Vec<ModelAlias>> {
     let mut found = Vec::new();
     for chunk in model_ids.chunks(BIND_MAX) {
-        let rows: Vec<Row> = of_models_query(chunk).load(connection)?;
+        let rows: Vec<Row> = model_aliases::table
+            .filter(model_aliases::model_id.eq_any(chunk))
+            .select(Row::as_select())
+            .load(connection)?;
         found.extend(rows.into_iter().map(ModelAlias::from));
     }
     found.sort_unstable_by_key(|alias| alias.id);
     Ok(found)
-}
-
-#[diesel::dsl::auto_type]
-pub(super) fn of_models_query<'a>(model_ids: &'a [i64]) -> _ {
-    let selection: diesel::dsl::AsSelect<Row, Sqlite> = Row::as_select();
-    model_aliases::table.filter(model_aliases::model_id.eq_any(model_ids)).select(selection)
 }
 
 /// Removes an alias and answers whose it was.

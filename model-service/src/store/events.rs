@@ -58,7 +58,12 @@ pub(crate) fn append(
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
     let created_at = clock::to_text(now);
-    for NewEvent { kind, server, model_id } in events {
+    for NewEvent {
+        kind,
+        server,
+        model_id,
+    } in events
+    {
         diesel::insert_into(availability_events::table)
             .values((
                 availability_events::kind.eq(kind.as_str()),
@@ -70,8 +75,10 @@ pub(crate) fn append(
     }
     if !events.is_empty() {
         let forgotten = last(connection)? - i64::from(keep);
-        diesel::delete(availability_events::table.filter(availability_events::sequence.le(forgotten)))
-            .execute(connection)?;
+        diesel::delete(
+            availability_events::table.filter(availability_events::sequence.le(forgotten)),
+        )
+        .execute(connection)?;
     }
     Ok(())
 }
@@ -82,7 +89,10 @@ pub(crate) fn history(connection: &mut SqliteConnection) -> QueryResult<History>
     let first: Option<i64> = availability_events::table
         .select(diesel::dsl::min(availability_events::sequence))
         .get_result(connection)?;
-    Ok(History { forgotten: first.map_or(last, |first| first - 1), last })
+    Ok(History {
+        forgotten: first.map_or(last, |first| first - 1),
+        last,
+    })
 }
 
 /// Events after `after`, by number.

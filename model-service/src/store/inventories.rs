@@ -69,8 +69,14 @@ pub(crate) fn list(
 
 /// Writes the inventory of a server in place of the one before.
 pub(crate) fn put(connection: &mut SqliteConnection, inventory: &Inventory) -> QueryResult<()> {
-    let Inventory { server, generation, synced_at, checkpoint_count, lora_count, asset_count } =
-        inventory;
+    let Inventory {
+        server,
+        generation,
+        synced_at,
+        checkpoint_count,
+        lora_count,
+        asset_count,
+    } = inventory;
     diesel::replace_into(server_inventories::table)
         .values(Row {
             server_id: server.clone(),

@@ -81,7 +81,10 @@ impl From<Row> for Model {
 /// Trigger words are a JSON list; a text that is none is words between commas.
 fn words(text: String) -> Vec<String> {
     serde_json::from_str(&text).unwrap_or_else(|_| {
-        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let words = text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty());
         words.map(str::to_owned).collect()
     })
 }
@@ -174,7 +177,11 @@ pub(crate) fn insert(
 
 /// One model.
 pub(crate) fn get(connection: &mut SqliteConnection, id: i64) -> QueryResult<Option<Model>> {
-    let row = models::table.find(id).select(Row::as_select()).first(connection).optional()?;
+    let row = models::table
+        .find(id)
+        .select(Row::as_select())
+        .first(connection)
+        .optional()?;
     Ok(row.map(Model::from))
 }
 
@@ -219,7 +226,14 @@ pub(crate) fn list(
     after: i64,
     limit: usize,
 ) -> QueryResult<Vec<Model>> {
-    let ModelFilter { kind, metadata_status, hash_prefix, base_model, server, text } = filter;
+    let ModelFilter {
+        kind,
+        metadata_status,
+        hash_prefix,
+        base_model,
+        server,
+        text,
+    } = filter;
     let mut query = models::table
         .filter(models::id.gt(after))
         .order(models::id)
@@ -234,8 +248,12 @@ pub(crate) fn list(
     }
     if let Some(prefix) = hash_prefix {
         let end = format!("{prefix}{AFTER_HEX}");
-        let by_sha256 = models::hash_sha256.ge(prefix).and(models::hash_sha256.lt(end.clone()));
-        let by_autov2 = models::hash_autov2.ge(prefix).and(models::hash_autov2.lt(end));
+        let by_sha256 = models::hash_sha256
+            .ge(prefix)
+            .and(models::hash_sha256.lt(end.clone()));
+        let by_autov2 = models::hash_autov2
+            .ge(prefix)
+            .and(models::hash_autov2.lt(end));
         query = query.filter(by_sha256.or(by_autov2).assume_not_null());
     }
     if let Some(base_model) = base_model {
@@ -257,7 +275,9 @@ pub(crate) fn list(
 }
 
 fn escape_like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+    text.replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_")
 }
 
 /// Removes a model; its aliases, files and availability go with it.

@@ -213,7 +213,7 @@ pub(crate) fn json_body(body: &[u8]) -> Result<Value, Failure> {
             "loc": ["body", error_position(&text, &error)],
             "msg": "JSON decode error",
             "input": {},
-            "ctx": { "error": python_json_error(&error) },
+            "ctx": { "error": python_json_error(&text, &error) },
         })])
     })
 }
@@ -239,14 +239,10 @@ fn error_position(text: &str, error: &serde_json::Error) -> usize {
 }
 
 /// The nearest words of Python's json module.
-fn python_json_error(error: &serde_json::Error) -> &'static str {
-    let text = error.to_string();
-    let has = |part: &str| text.contains(part);
-    if has("EOF while parsing an object")
-        || has("EOF while parsing a value") && !error.is_eof()
-        || has("trailing comma")
-        || has("key must be a string")
-    {
+fn python_json_error(text: &str, error: &serde_json::Error) -> &'static str {
+    let message = error.to_string();
+    let has = |part: &str| message.contains(part);
+    if has("trailing comma") || has("key must be a string") || (error.is_eof() && wants_key(text)) {
         "Expecting property name enclosed in double quotes"
     } else if has("expected `:`") {
         "Expecting ':' delimiter"
@@ -259,6 +255,24 @@ fn python_json_error(error: &serde_json::Error) -> &'static str {
     } else {
         "Expecting value"
     }
+}
+
+/// True if a text that breaks off does so where an object wants its next key.
+fn wants_key(text: &str) -> bool {
+    let (mut open, mut quoted, mut escaped) = (Vec::new(), false, false);
+    for character in text.chars() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' | '[' if !quoted => open.push(character),
+            '}' | ']' if !quoted => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    !quoted && open.last() == Some(&'{') && text.trim_end().ends_with(['{', ','])
 }
 
 fn convert(kind: Kind, loc: &[Value], value: &Value, wrong: &mut Vec<Value>) -> Value {

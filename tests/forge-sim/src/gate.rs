@@ -15,8 +15,9 @@ struct Permits {
 
 /// Hands permits for gated work to the server. Clones share the same permits.
 ///
-/// A closed gate holds sampling before each step and each load until a permit is there. An interrupt, a skip
-/// or a kill ends the wait without a permit, because the real server ends by itself within half a second.
+/// A closed gate holds sampling before each step and each load until a permit is there. An interrupt or a skip
+/// ends the wait for a step without a permit, because the real server ends by itself within half a second; it does
+/// not end the wait for a load, because the real server loads to the end first.
 #[derive(Clone, Debug)]
 pub struct Gate {
     permits: watch::Sender<Permits>,

@@ -16,6 +16,7 @@ use crate::{
     picture,
     plan::Plan,
     sampling,
+    saving::Folders,
     state::{Engine, Memory},
 };
 
@@ -154,7 +155,7 @@ async fn with_overrides(
     number: u64,
     init: Option<RgbImage>,
 ) -> Result<(Value, Made), Failure> {
-    let folders = sampling::Folders::before_overrides(engine, job.endpoint);
+    let folders = Folders::before_overrides(engine, job.endpoint);
     let (stored, applied) = {
         let mut memory = engine.memory();
         let Memory {
@@ -197,7 +198,7 @@ async fn work(
     job: &Job,
     number: u64,
     init: Option<RgbImage>,
-    folders: sampling::Folders,
+    folders: Folders,
 ) -> Result<(Value, Made), Failure> {
     let used = sampling::ensure_loaded(engine, job, number).await?;
     if let Some(Fault::Error500 { error, message }) = &job.fault {

@@ -5,7 +5,9 @@
 //! [`ForgeSim`] is the handle; time passes by the clock or by permits of a [`Gate`]; a [`Fault`] makes one thing
 //! go wrong. Owns nothing of the services under test and knows nothing of them.
 //!
-//! Not simulated: `--nowebui` mode, auth, the Gradio queue, samples formats other than PNG, styles, extensions.
+//! Not simulated: `--nowebui` mode, auth, the Gradio queue, samples formats other than PNG, styles, extensions,
+//! pictures by URL, range requests, and the model swap that a checkpoint change by `POST options` does between the
+//! batches of a running job.
 
 mod answer;
 mod config;
@@ -28,6 +30,7 @@ mod pnginfo;
 mod progress;
 mod samplers;
 mod sampling;
+mod saving;
 mod server;
 mod sim;
 mod state;

@@ -46,7 +46,8 @@ impl Options {
                 .with_context(|| format!("{} is no JSON object", config_file.display()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh.clone(),
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", config_file.display()));
+                return Err(error)
+                    .with_context(|| format!("cannot read {}", config_file.display()));
             }
         };
         for (key, value) in [(CHECKPOINT, checkpoint), (CHECKPOINT_HASH, "")] {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     errors::Failure,
+    fields::Fields,
     generate::{Job, Used},
     infotext::{lora_names, without_comments},
     log::Endpoint,
@@ -70,17 +71,7 @@ impl Plan {
             .text("refiner_checkpoint")
             .filter(|name| !matches!(*name, "" | "None" | "none"));
         require_checkpoint(memory, refiner)?;
-        let (batch_size, n_iter) = (fields.int("batch_size"), fields.int("n_iter"));
-        if batch_size < 1 || n_iter < 1 {
-            return Err(Failure::exception("IndexError", "list index out of range"));
-        }
-        let steps = fields.int("steps");
-        if steps < 1 {
-            return Err(Failure::exception(
-                "ZeroDivisionError",
-                "integer division or modulo by zero",
-            ));
-        }
+        let (batch_size, n_iter, steps) = counts(&job.fields)?;
         let (width, height) = (fields.int("width"), fields.int("height"));
         let name = fields
             .text("sampler_name")
@@ -155,6 +146,22 @@ impl Plan {
             });
         (floor8(width), floor8(height))
     }
+}
+
+/// Pictures per batch, batches, steps.
+fn counts(fields: &Fields) -> Result<(i64, i64, i64), Failure> {
+    let [batch_size, n_iter, steps] =
+        ["batch_size", "n_iter", "steps"].map(|name| fields.int(name));
+    if batch_size < 1 || n_iter < 1 {
+        return Err(Failure::exception("IndexError", "list index out of range"));
+    }
+    if steps < 1 {
+        return Err(Failure::exception(
+            "ZeroDivisionError",
+            "integer division or modulo by zero",
+        ));
+    }
+    Ok((batch_size, n_iter, steps))
 }
 
 fn floor8(side: i64) -> u32 {

@@ -176,3 +176,77 @@ fn task_body(
         "textinfo": textinfo,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use serde_json::Value;
+
+    use super::Progress;
+    use crate::tasks::TaskMemory;
+
+    /// Polls of the global and of the task view during exchanges 04/01 (two batches) and 04/03 (hires).
+    const SERIES: [&str; 2] = [
+        include_str!("../../fixtures/forge/04-progress/01-both-endpoints-during-n_iter-2.jsonl"),
+        include_str!("../../fixtures/forge/04-progress/03-hires-two-passes.jsonl"),
+    ];
+
+    fn close(left: f64, right: &Value) -> bool {
+        (left - right.as_f64().unwrap()).abs() < 1e-9
+    }
+
+    #[test]
+    fn progress_is_computed_from_the_state_as_recorded() {
+        let (mut compared, mut exact) = (0, 0);
+        for line in SERIES.iter().flat_map(|series| series.lines()) {
+            let json = serde_json::from_str::<Value>(line).unwrap()["json"].clone();
+            let Value::Object(state) = &json["state"] else {
+                continue;
+            };
+            let number = |key: &str| state[key].as_i64().unwrap();
+            let at = |sampling_step: i64| Progress {
+                job: state["job"].as_str().unwrap().to_owned(),
+                job_count: number("job_count"),
+                job_no: number("job_no"),
+                sampling_step,
+                sampling_steps: number("sampling_steps"),
+                job_timestamp: state["job_timestamp"].as_str().map(str::to_owned),
+                time_start: Some(Instant::now()),
+                ..Progress::default()
+            };
+            let step = number("sampling_step");
+            let body = at(step).global(true);
+            assert_eq!(body["state"], json["state"]);
+            // The server counts on while it answers, so the number may be one step older than the state.
+            let before = at(step - 1).global(true);
+            let matches = [&body, &before]
+                .map(|body| close(body["progress"].as_f64().unwrap(), &json["progress"]));
+            assert!(matches.contains(&true), "{line}");
+            exact += usize::from(matches[0]);
+            compared += 1;
+        }
+        assert!(
+            compared > 40 && exact + 5 > compared,
+            "{exact} of {compared} are exact"
+        );
+    }
+
+    #[test]
+    fn the_task_view_has_no_first_percent() {
+        let mut tasks = TaskMemory::default();
+        tasks.start("id");
+        let progress = Progress {
+            job_count: 2,
+            sampling_step: 42,
+            sampling_steps: 60,
+            time_start: Some(Instant::now()),
+            ..Progress::default()
+        };
+        let body = progress
+            .of_task(tasks.track(Some("id")), false, -1)
+            .unwrap();
+        assert!(close(0.35, &body["progress"]));
+        assert_eq!(body["textinfo"], Value::Null);
+    }
+}

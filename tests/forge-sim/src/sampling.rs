@@ -1,7 +1,7 @@
-//! Loads the checkpoint, plays the sampling steps by clock or gate, paints, saves. Sees interrupts and skips
-//! between steps, as Forge's sampler callbacks do.
+//! Loads the checkpoint and plays the sampling steps by clock or gate. Sees interrupts and skips between steps,
+//! as Forge's sampler callbacks do. Pictures and files are `saving`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use image::RgbImage;
 
@@ -9,40 +9,19 @@ use crate::{
     answer,
     errors::Failure,
     faults::Fault,
-    filename::{self, Naming, Placement},
     gate::{Work, pause},
     generate::{Job, Made, Used},
-    log::Endpoint,
     models::LoadKey,
     paint::{self, Motif},
     picture,
     plan::Plan,
+    saving::{Folders, Sheet},
     state::{Engine, hold},
 };
 
 /// Live previews appear every this many steps (option `show_progress_every_n_steps`).
 const PREVIEW_EVERY_STEPS: i64 = 10;
 const PREVIEW_SIDE: u32 = 64;
-
-/// Output folders, read before overrides apply: overriding them has no effect.
-pub(crate) struct Folders {
-    samples: PathBuf,
-    grids: PathBuf,
-}
-
-impl Folders {
-    pub(crate) fn before_overrides(engine: &Engine, endpoint: Endpoint) -> Self {
-        let [samples, grids] = match endpoint {
-            Endpoint::Txt2img => ["outdir_txt2img_samples", "outdir_txt2img_grids"],
-            Endpoint::Img2img => ["outdir_img2img_samples", "outdir_img2img_grids"],
-        };
-        let memory = engine.memory();
-        Self {
-            samples: memory.options.text(samples).into(),
-            grids: memory.options.text(grids).into(),
-        }
-    }
-}
 
 /// Makes sure the selected checkpoint is in memory. A failed load poisons the server (exchange 13/04).
 pub(crate) async fn ensure_loaded(
@@ -338,188 +317,4 @@ fn show_preview(engine: &Engine, plan: &Plan, noise: f32) {
         }
         Err(error) => tracing::error!(%error, "a preview cannot be encoded"),
     }
-}
-
-/// Turns painted pictures into answered and saved files.
-struct Sheet<'a> {
-    engine: &'a Arc<Engine>,
-    job: &'a Job,
-    number: u64,
-    plan: &'a Plan,
-    folders: &'a Folders,
-}
-
-impl Sheet<'_> {
-    async fn finish(
-        &self,
-        index: usize,
-        in_batch: i64,
-        motif: Motif,
-        saves: bool,
-        made: &mut Made,
-    ) -> Result<RgbImage, Failure> {
-        let text = answer::infotext(self.engine, self.job, self.plan, index);
-        let painted = tokio::task::spawn_blocking(move || paint::paint(&motif))
-            .await
-            .map_err(io_failure)?;
-        let bytes = self.encode(painted.clone(), text.clone(), saves).await?;
-        if saves {
-            let single = self.plan.seeds.len() == 1;
-            let number = (!single).then(|| u64::try_from(index + 1).unwrap_or(0));
-            let batch_number =
-                (self.plan.batch_size > 1).then(|| u64::try_from(in_batch + 1).unwrap_or(0));
-            self.save(
-                self.samples(),
-                self.naming(index, number, batch_number),
-                &bytes,
-            )
-            .await?;
-        }
-        made.images.push(bytes);
-        made.infotexts.push(text);
-        Ok(painted)
-    }
-
-    /// With save_images and the grid options on, a grid comes first (exchange 05/03).
-    async fn add_grid(&self, pictures: Vec<RgbImage>, made: &mut Made) -> Result<(), Failure> {
-        let (returns, saves, even_single) = {
-            let memory = self.engine.memory();
-            let flag = |name: &str| memory.options.flag(name);
-            (
-                flag("return_grid"),
-                flag("grid_save"),
-                !flag("grid_only_if_multiple"),
-            )
-        };
-        let wanted = self.job.fields.flag("save_images") && (returns || saves);
-        if !wanted || pictures.is_empty() || (pictures.len() < 2 && !even_single) {
-            return Ok(());
-        }
-        let columns = usize::try_from(self.plan.batch_size).unwrap_or(1);
-        let text = answer::infotext(self.engine, self.job, self.plan, 0);
-        let bytes = self
-            .encode(paint::grid(&pictures, columns), text.clone(), saves)
-            .await?;
-        if saves {
-            self.save(self.grids(), self.naming(0, None, None), &bytes)
-                .await?;
-        }
-        if returns {
-            made.images.insert(0, bytes);
-            made.infotexts.insert(0, text);
-            made.index_of_first_image = 1;
-        }
-        Ok(())
-    }
-
-    /// Saving puts the stealth text into the picture object, so the answer has it too.
-    async fn encode(
-        &self,
-        picture: RgbImage,
-        text: String,
-        saves: bool,
-    ) -> Result<Vec<u8>, Failure> {
-        let (shows_text, alpha) = {
-            let memory = self.engine.memory();
-            (
-                memory.options.flag("enable_pnginfo"),
-                memory.options.text("stealth_pnginfo_option") == "Alpha",
-            )
-        };
-        let encoded = tokio::task::spawn_blocking(move || {
-            picture::encode(
-                &picture,
-                Some(text.as_str()).filter(|_| shows_text),
-                saves && alpha,
-            )
-        });
-        encoded.await.map_err(io_failure)?.map_err(io_failure)
-    }
-
-    async fn save(
-        &self,
-        placement: Placement,
-        naming: Naming,
-        bytes: &[u8],
-    ) -> Result<(), Failure> {
-        let root = &self.engine.world.config.data_dir;
-        let path = filename::place(root, &placement, &naming).map_err(io_failure)?;
-        filename::write(&path, bytes).await.map_err(io_failure)?;
-        let shown = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .display()
-            .to_string();
-        self.engine
-            .world
-            .log
-            .update(self.number, |generation| generation.files.push(shown));
-        Ok(())
-    }
-
-    fn samples(&self) -> Placement {
-        let memory = self.engine.memory();
-        let to_dirs = memory.options.flag("save_to_dirs");
-        let pattern = memory.options.text("samples_filename_pattern");
-        let usual = if to_dirs {
-            "[seed]"
-        } else {
-            "[seed]-[prompt_spaces]"
-        };
-        Placement {
-            folder: self.folders.samples.clone(),
-            file_pattern: if pattern.is_empty() {
-                usual.to_owned()
-            } else {
-                pattern
-            },
-            directory_pattern: to_dirs.then(|| memory.options.text("directories_filename_pattern")),
-            add_number: memory.options.flag("save_images_add_number"),
-            base: "",
-        }
-    }
-
-    fn grids(&self) -> Placement {
-        let memory = self.engine.memory();
-        let to_dirs = memory.options.flag("grid_save_to_dirs");
-        Placement {
-            folder: self.folders.grids.clone(),
-            file_pattern: String::new(),
-            directory_pattern: to_dirs.then(|| memory.options.text("directories_filename_pattern")),
-            add_number: true,
-            base: "grid",
-        }
-    }
-
-    fn naming(
-        &self,
-        index: usize,
-        generation_number: Option<u64>,
-        batch_number: Option<u64>,
-    ) -> Naming {
-        let plan = self.plan;
-        Naming {
-            seed: plan.seeds[index],
-            steps: plan.steps,
-            cfg: plan.cfg,
-            width: plan.width,
-            height: plan.height,
-            sampler: plan.sampling.sampler.clone(),
-            scheduler: plan
-                .sampling
-                .schedule
-                .clone()
-                .unwrap_or_else(|| "Automatic".to_owned()),
-            model_name: plan.used.stem.clone(),
-            model_hash: plan.used.sha256[..10].to_owned(),
-            prompt: plan.prompt.clone(),
-            job_timestamp: self.engine.memory().progress.timestamp(),
-            generation_number,
-            batch_number,
-        }
-    }
-}
-
-fn io_failure(error: impl std::fmt::Display) -> Failure {
-    Failure::exception("OSError", error.to_string())
 }

@@ -180,9 +180,7 @@ impl ForgeClient {
             timeout: INTERRUPT_TIMEOUT,
             bytes: CONTROL_BYTES_MAX,
         };
-        let _body: Value = self
-            .post("/sdapi/v1/interrupt", &json!({}), limits)
-            .await?;
+        let _body: Value = self.post("/sdapi/v1/interrupt", &json!({}), limits).await?;
         Ok(())
     }
 }

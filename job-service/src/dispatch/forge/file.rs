@@ -14,7 +14,7 @@ use super::{CallFailure, ERROR_BODY_BYTES_MAX, ForgeClient, body_start, failure}
 /// Bytes that a fetched file may have.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How long fetching one file may take.
-pub const FILE_TIMEOUT: Duration = Duration::from_secs(120);
+const FILE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What became of a fetch.
 #[derive(Debug, PartialEq, Eq)]

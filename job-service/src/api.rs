@@ -1,0 +1,98 @@
+//! The gRPC surface: parse, one use case, convert. What an error looks like on
+//! the wire is decided here, once.
+
+use std::time::Duration;
+
+use service_kit::{
+    database::DatabaseError,
+    status::{Failure, FieldViolation},
+};
+use tonic::service::Routes;
+
+use crate::{error::Error, jobs::Jobs, servers::Servers};
+
+pub mod convert;
+mod download;
+mod job_service;
+mod server_service;
+mod watch;
+
+/// Full names of the services offered, for health and reflection.
+pub const SERVICE_NAMES: [&str; 2] = [
+    "stablequeue.jobs.v1.JobService",
+    "stablequeue.jobs.v1.ServerService",
+];
+
+/// What a caller is told to wait when the service is too busy.
+const RETRY_BUSY: Duration = Duration::from_secs(1);
+/// What a caller is told to wait when the service stops.
+const RETRY_STOPPING: Duration = Duration::from_secs(5);
+
+/// The routes of both services. `message_bytes` limits a request.
+#[must_use]
+pub fn routes(jobs: Jobs, servers: Servers, message_bytes: usize) -> Routes {
+    use stablequeue_proto::jobs::v1::{
+        job_service_server::JobServiceServer, server_service_server::ServerServiceServer,
+    };
+    Routes::new(
+        JobServiceServer::new(job_service::JobApi::new(jobs))
+            .max_decoding_message_size(message_bytes),
+    )
+    .add_service(
+        ServerServiceServer::new(server_service::ServerApi::new(servers))
+            .max_decoding_message_size(message_bytes),
+    )
+}
+
+/// What an error is on the wire.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let words = error.to_string();
+        match error {
+            Error::JobNotFound(id) => Failure::not_found("job", id),
+            Error::ImageNotFound { job_id, position } => {
+                Failure::not_found("image", format!("{job_id}/{position}"))
+            }
+            Error::ServerNotFound(alias) => Failure::not_found("server", alias),
+            Error::ServerExists(alias) => Failure::already_exists("server", alias),
+            Error::ServerInUse { alias, why } => {
+                Failure::precondition("SERVER_IN_USE", &format!("server/{alias}"), &why)
+            }
+            Error::TooManyServers(_) => {
+                Failure::exhausted("TOO_MANY_SERVERS", "servers", &words, None)
+            }
+            Error::EtagMismatch(_) => Failure::aborted("ETAG_MISMATCH", words),
+            Error::Invalid(violations) => Failure::invalid(
+                violations
+                    .into_iter()
+                    .map(|violation| FieldViolation::new(violation.path, violation.description))
+                    .collect(),
+            ),
+            Error::HistoryGone => Failure::out_of_range("WATCH_HISTORY_GONE", words),
+            Error::AttemptOver { .. } => Failure::aborted("ATTEMPT_OVER", words),
+            Error::Stopping => Failure::unavailable("STOPPING", words, RETRY_STOPPING),
+            Error::Database(error) => database_failure(error),
+            error @ (Error::BrokenRow { .. } | Error::Images(_)) => {
+                Failure::internal_because(&error)
+            }
+        }
+    }
+}
+
+fn database_failure(error: DatabaseError) -> Failure {
+    let words = error.to_string();
+    match error {
+        DatabaseError::Busy | DatabaseError::Overloaded => {
+            Failure::unavailable("DATABASE_BUSY", words, RETRY_BUSY)
+        }
+        DatabaseError::Full => Failure::exhausted("DISK_FULL", "disk", &words, None),
+        DatabaseError::Closed => Failure::unavailable("STOPPING", words, RETRY_STOPPING),
+        DatabaseError::ReadOnly => Failure::unavailable("DATABASE_READ_ONLY", words, RETRY_BUSY),
+        error => Failure::internal_because(&error),
+    }
+}
+
+/// For `?` in handlers.
+fn status(error: Error) -> tonic::Status {
+    Failure::from(error).into_status()
+}

@@ -1,0 +1,212 @@
+//! Servers between the words of the domain and those of the wire.
+
+use service_kit::clock::to_timestamp;
+use stablequeue_proto::jobs::v1 as proto;
+
+use crate::{
+    board::{ServerState, ServerStatus},
+    request::Violation,
+    server::{Health, Server, Usage, alias_fault, parse_base_url},
+    store::servers::{NewServer, ServerChange},
+};
+
+/// Bytes that a base URL may have.
+const BASE_URL_BYTES_MAX: usize = 2048;
+
+/// A server as it is shown.
+pub(crate) fn server(state: ServerState) -> proto::Server {
+    let ServerState {
+        server,
+        status,
+        running_job,
+        last_given: _,
+    } = state;
+    let Server {
+        alias,
+        base_url,
+        usage,
+        labels,
+        enabled,
+        cordoned,
+        cordon_reason,
+        baseline: _,
+        created_at,
+        updated_at,
+        revision,
+    } = server;
+    let ServerStatus {
+        health,
+        message,
+        probed_at,
+        seen_at,
+        failures,
+        process,
+        ui_mode,
+        checkpoint,
+        checkpoint_count,
+        lora_count,
+        inventory_at,
+    } = status;
+    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    proto::Server {
+        alias,
+        base_url,
+        usage: usage_to_proto(usage).into(),
+        labels: labels.into_iter().collect(),
+        enabled: Some(enabled),
+        cordoned,
+        cordon_reason,
+        create_time: Some(to_timestamp(created_at)),
+        update_time: Some(to_timestamp(updated_at)),
+        etag: revision.to_string(),
+        status: Some(proto::ServerStatus {
+            health: health_to_proto(health).into(),
+            message,
+            probe_time: probed_at.map(to_timestamp),
+            seen_time: seen_at.map(to_timestamp),
+            failures: i32::try_from(failures).unwrap_or(i32::MAX),
+            process: process.unwrap_or_default(),
+            ui_mode,
+            checkpoint,
+            running_job_id: running_job.unwrap_or_default(),
+            checkpoint_count: count(checkpoint_count),
+            lora_count: count(lora_count),
+            inventory_time: inventory_at.map(to_timestamp),
+        }),
+    }
+}
+
+/// A server to register, or everything that is wrong with it.
+pub(crate) fn new_server(server: Option<proto::Server>) -> Result<NewServer, Vec<Violation>> {
+    let Some(server) = server else {
+        return Err(vec![Violation::new("server", "is required")]);
+    };
+    let mut violations = Vec::new();
+    if let Some(fault) = alias_fault(&server.alias) {
+        violations.push(Violation::new("server.alias", fault));
+    }
+    let base_url = base_url(&server.base_url, &mut violations);
+    let usage = usage(server.usage, &mut violations);
+    let labels = super::super::job_service::labels("server.labels", server.labels, &mut violations);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    Ok(NewServer {
+        alias: server.alias,
+        base_url,
+        usage: usage.unwrap_or(Usage::Dedicated),
+        labels,
+        enabled: server.enabled.unwrap_or(true),
+    })
+}
+
+/// What an update asks for: the fields of the mask, or those that are set.
+pub(crate) fn change(
+    server: proto::Server,
+    mask: Option<prost_types::FieldMask>,
+) -> Result<(ServerChange, Option<i32>), Vec<Violation>> {
+    let mut violations = Vec::new();
+    let paths: Vec<String> = match mask {
+        Some(mask) => mask.paths,
+        None => set_fields(&server),
+    };
+    let mut change = ServerChange::default();
+    for path in paths {
+        match path.as_str() {
+            "base_url" => change.base_url = Some(base_url(&server.base_url, &mut violations)),
+            "usage" => {
+                change.usage =
+                    Some(usage(server.usage, &mut violations).unwrap_or(Usage::Dedicated));
+            }
+            "labels" => {
+                change.labels = Some(super::super::job_service::labels(
+                    "server.labels",
+                    server.labels.clone(),
+                    &mut violations,
+                ));
+            }
+            "enabled" => change.enabled = Some(server.enabled.unwrap_or(true)),
+            other => violations.push(Violation::new(
+                "update_mask.paths",
+                format!("{other:?} cannot be changed; base_url, usage, labels and enabled can"),
+            )),
+        }
+    }
+    let revision = match server.etag.as_str() {
+        "" => None,
+        etag => match etag.parse() {
+            Ok(revision) => Some(revision),
+            Err(_) => {
+                violations.push(Violation::new(
+                    "server.etag",
+                    "is not an etag of this service",
+                ));
+                None
+            }
+        },
+    };
+    if violations.is_empty() {
+        Ok((change, revision))
+    } else {
+        Err(violations)
+    }
+}
+
+fn set_fields(server: &proto::Server) -> Vec<String> {
+    let set = [
+        ("base_url", !server.base_url.is_empty()),
+        ("usage", server.usage != 0),
+        ("labels", !server.labels.is_empty()),
+        ("enabled", server.enabled.is_some()),
+    ];
+    set.into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+fn base_url(text: &str, violations: &mut Vec<Violation>) -> String {
+    if text.len() > BASE_URL_BYTES_MAX {
+        let words = format!("must have at most {BASE_URL_BYTES_MAX} bytes");
+        violations.push(Violation::new("server.base_url", words));
+        return String::new();
+    }
+    parse_base_url(text).unwrap_or_else(|fault| {
+        violations.push(Violation::new("server.base_url", fault));
+        String::new()
+    })
+}
+
+/// `None` when it is not said.
+fn usage(value: i32, violations: &mut Vec<Violation>) -> Option<Usage> {
+    match proto::ServerUsage::try_from(value) {
+        Ok(proto::ServerUsage::Unspecified) => None,
+        Ok(proto::ServerUsage::Dedicated) => Some(Usage::Dedicated),
+        Ok(proto::ServerUsage::Shared) => Some(Usage::Shared),
+        Err(_) => {
+            violations.push(Violation::new(
+                "server.usage",
+                format!("{value} is not a usage"),
+            ));
+            None
+        }
+    }
+}
+
+fn usage_to_proto(usage: Usage) -> proto::ServerUsage {
+    match usage {
+        Usage::Dedicated => proto::ServerUsage::Dedicated,
+        Usage::Shared => proto::ServerUsage::Shared,
+    }
+}
+
+fn health_to_proto(health: Health) -> proto::ServerHealth {
+    match health {
+        Health::Unknown => proto::ServerHealth::Unspecified,
+        Health::Healthy => proto::ServerHealth::Healthy,
+        Health::Unreachable => proto::ServerHealth::Unreachable,
+        Health::Unauthenticated => proto::ServerHealth::Unauthenticated,
+        Health::ApiMissing => proto::ServerHealth::ApiMissing,
+        Health::NotForge => proto::ServerHealth::NotForge,
+    }
+}

@@ -1,0 +1,185 @@
+//! ServerService: each handler parses, asks one use case, converts.
+
+use service_kit::page::{PageToken, page_size};
+use stablequeue_proto::jobs::v1::{self as proto, server_service_server::ServerService};
+use tonic::{Request, Response, Status};
+
+use super::{convert::server as convert, status};
+use crate::{
+    error::Error, request::Violation, server::alias_fault, servers::Servers,
+    store::servers::ServerChange,
+};
+
+/// Bytes of the reason for a cordon.
+const REASON_BYTES_MAX: usize = 1024;
+
+/// The handlers.
+pub(super) struct ServerApi {
+    servers: Servers,
+}
+
+impl ServerApi {
+    pub(super) fn new(servers: Servers) -> Self {
+        Self { servers }
+    }
+
+    async fn cordon(
+        &self,
+        alias: &str,
+        cordon: (bool, String),
+    ) -> Result<Option<proto::Server>, Status> {
+        let change = ServerChange {
+            cordon: Some(cordon),
+            ..ServerChange::default()
+        };
+        let state = self
+            .servers
+            .update(alias, change, None)
+            .await
+            .map_err(status)?;
+        Ok(Some(convert::server(state)))
+    }
+}
+
+#[tonic::async_trait]
+impl ServerService for ServerApi {
+    async fn create_server(
+        &self,
+        request: Request<proto::CreateServerRequest>,
+    ) -> Result<Response<proto::CreateServerResponse>, Status> {
+        let new = convert::new_server(request.into_inner().server).map_err(invalid)?;
+        let state = self.servers.create(new).await.map_err(status)?;
+        Ok(Response::new(proto::CreateServerResponse {
+            server: Some(convert::server(state)),
+        }))
+    }
+
+    async fn get_server(
+        &self,
+        request: Request<proto::GetServerRequest>,
+    ) -> Result<Response<proto::GetServerResponse>, Status> {
+        let alias = alias("alias", request.into_inner().alias)?;
+        let state = self.servers.get(&alias).map_err(status)?;
+        Ok(Response::new(proto::GetServerResponse {
+            server: Some(convert::server(state)),
+        }))
+    }
+
+    async fn list_servers(
+        &self,
+        request: Request<proto::ListServersRequest>,
+    ) -> Result<Response<proto::ListServersResponse>, Status> {
+        let proto::ListServersRequest {
+            page_size: size,
+            page_token,
+        } = request.into_inner();
+        let mut violations = Vec::new();
+        let size = page_size(size).unwrap_or_else(|error| {
+            violations.push(Violation::new("page_size", error.to_string()));
+            1
+        });
+        let after: String = match page_token.as_str() {
+            "" => String::new(),
+            token => PageToken::decode(token, b"servers").unwrap_or_else(|error| {
+                violations.push(Violation::new("page_token", error.to_string()));
+                String::new()
+            }),
+        };
+        if !violations.is_empty() {
+            return Err(invalid(violations));
+        }
+        let mut states = self.servers.list(&after, size + 1);
+        let more = states.len() > size;
+        states.truncate(size);
+        let next = states
+            .last()
+            .filter(|_| more)
+            .map(|last| PageToken::encode(b"servers", &last.server.alias));
+        Ok(Response::new(proto::ListServersResponse {
+            servers: states.into_iter().map(convert::server).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn update_server(
+        &self,
+        request: Request<proto::UpdateServerRequest>,
+    ) -> Result<Response<proto::UpdateServerResponse>, Status> {
+        let proto::UpdateServerRequest {
+            server,
+            update_mask,
+        } = request.into_inner();
+        let server =
+            server.ok_or_else(|| invalid(vec![Violation::new("server", "is required")]))?;
+        let alias = alias("server.alias", server.alias.clone())?;
+        let (change, revision) = convert::change(server, update_mask).map_err(invalid)?;
+        let state = self
+            .servers
+            .update(&alias, change, revision)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(proto::UpdateServerResponse {
+            server: Some(convert::server(state)),
+        }))
+    }
+
+    async fn delete_server(
+        &self,
+        request: Request<proto::DeleteServerRequest>,
+    ) -> Result<Response<proto::DeleteServerResponse>, Status> {
+        let alias = alias("alias", request.into_inner().alias)?;
+        self.servers.delete(&alias).await.map_err(status)?;
+        Ok(Response::new(proto::DeleteServerResponse {}))
+    }
+
+    async fn probe_server(
+        &self,
+        request: Request<proto::ProbeServerRequest>,
+    ) -> Result<Response<proto::ProbeServerResponse>, Status> {
+        let alias = alias("alias", request.into_inner().alias)?;
+        let state = self.servers.probe(&alias).await.map_err(status)?;
+        Ok(Response::new(proto::ProbeServerResponse {
+            server: Some(convert::server(state)),
+        }))
+    }
+
+    async fn cordon_server(
+        &self,
+        request: Request<proto::CordonServerRequest>,
+    ) -> Result<Response<proto::CordonServerResponse>, Status> {
+        let proto::CordonServerRequest {
+            alias: name,
+            reason,
+        } = request.into_inner();
+        let alias = alias("alias", name)?;
+        if reason.len() > REASON_BYTES_MAX {
+            let words = format!("must have at most {REASON_BYTES_MAX} bytes");
+            return Err(invalid(vec![Violation::new("reason", words)]));
+        }
+        Ok(Response::new(proto::CordonServerResponse {
+            server: self.cordon(&alias, (true, reason)).await?,
+        }))
+    }
+
+    async fn uncordon_server(
+        &self,
+        request: Request<proto::UncordonServerRequest>,
+    ) -> Result<Response<proto::UncordonServerResponse>, Status> {
+        let alias = alias("alias", request.into_inner().alias)?;
+        Ok(Response::new(proto::UncordonServerResponse {
+            server: self.cordon(&alias, (false, String::new())).await?,
+        }))
+    }
+}
+
+fn invalid(violations: Vec<Violation>) -> Status {
+    status(Error::Invalid(violations))
+}
+
+/// An alias that could be one.
+fn alias(path: &str, alias: String) -> Result<String, Status> {
+    match alias_fault(&alias) {
+        Some(fault) => Err(invalid(vec![Violation::new(path, fault)])),
+        None => Ok(alias),
+    }
+}

@@ -1,0 +1,238 @@
+//! Everything an attempt works with, read once: its job, the body that goes
+//! out, what must come back and where it is saved. The same after a restart,
+//! since all of it comes from the database.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+
+use super::{forge::ForgeClient, settle};
+use crate::{
+    board::ServerState,
+    core::Core,
+    error::Error,
+    job::{Attempt, AttemptOutcome, AttemptPhase, Job, ModelRole},
+    outcome::Failure,
+    payload::{self, AttemptIdentity, ModelTitles, ServerProfile},
+    request::GenerationRequest,
+    server::{Health, Usage},
+    store::jobs,
+    verify::ExpectedModel,
+};
+
+/// Between two looks at a server that does not answer.
+const SERVER_RETRY: Duration = Duration::from_millis(500);
+
+/// What an attempt works with.
+pub struct Context {
+    /// What everything shares.
+    pub core: Arc<Core>,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// Its job, as it was when the attempt began.
+    pub job: Job,
+    /// What the caller asked for.
+    pub request: GenerationRequest,
+    /// The body that goes out.
+    pub body: Map<String, Value>,
+    /// The checkpoint that must have been used.
+    pub expected: ExpectedModel,
+    /// The server's HTTP client.
+    pub client: ForgeClient,
+    /// Whether tasks can be followed by id.
+    pub ui_mode: bool,
+    /// Who else uses the server.
+    pub usage: Usage,
+    /// Where the images lie on the server; empty when it saves none.
+    pub files: Vec<String>,
+}
+
+/// Why there is nothing to work with.
+pub enum Unready {
+    /// The attempt is over before it began.
+    Failed(Box<Job>, Failure),
+    /// The service stops, or the attempt is over already.
+    Stopped,
+}
+
+impl Context {
+    /// Reads everything, waiting for the database as long as it takes. Without
+    /// the `state` of the server, waits for its first answer too.
+    pub async fn load(
+        core: &Arc<Core>,
+        attempt: Attempt,
+        state: Option<ServerState>,
+    ) -> Result<Context, Unready> {
+        let (job, text) = load_job(core, &attempt).await?;
+        let request = match GenerationRequest::from_json(job.endpoint, &text) {
+            Ok(request) => request,
+            Err(error) => {
+                let failure = Failure::new(
+                    AttemptOutcome::PermanentError,
+                    "REQUEST_UNREADABLE",
+                    &format!("the stored parameters cannot be read: {error}"),
+                );
+                return Err(Unready::Failed(Box::new(job), failure));
+            }
+        };
+        let state = match state {
+            Some(state) => state,
+            None => server_state(core, &attempt.server)
+                .await
+                .ok_or(Unready::Stopped)?,
+        };
+        Self::assemble(core, attempt, job, request, &state)
+    }
+
+    fn assemble(
+        core: &Arc<Core>,
+        attempt: Attempt,
+        job: Job,
+        request: GenerationRequest,
+        state: &ServerState,
+    ) -> Result<Context, Unready> {
+        let profile = ServerProfile {
+            usage: state.server.usage,
+            baseline: state.server.baseline.clone().unwrap_or_default(),
+            ui_mode: state.status.ui_mode,
+        };
+        let identity = AttemptIdentity {
+            job_id: job.id.clone(),
+            number: attempt.number,
+            token: attempt.token.clone(),
+        };
+        let checkpoint = attempt.models.first();
+        let expected = ExpectedModel {
+            title: checkpoint
+                .map(|model| model.title.clone())
+                .unwrap_or_default(),
+            sha256: checkpoint.and_then(|model| model.sha256.clone()),
+        };
+        let titles = titles(&job, &attempt);
+        let built = payload::build(
+            &request,
+            &expected.title,
+            &titles,
+            job.seed,
+            job.subseed,
+            &profile,
+            &identity,
+        );
+        let body = match built {
+            Ok(body) => body,
+            Err(error) => {
+                let failure = Failure::new(
+                    AttemptOutcome::ServerLacksFeature,
+                    "OPTION_WITHOUT_BASELINE",
+                    &error.to_string(),
+                );
+                return Err(Unready::Failed(Box::new(job), failure));
+            }
+        };
+        let client = match ForgeClient::new(&state.server.base_url) {
+            Ok(client) => client,
+            Err(error) => {
+                let code = "SERVER_URL_UNUSABLE";
+                let failure = Failure::new(AttemptOutcome::Refused, code, &error.to_string());
+                return Err(Unready::Failed(Box::new(job), failure));
+            }
+        };
+        let files = payload::saved_file_paths(&request, job.seed, &profile, &identity);
+        Ok(Context {
+            core: Arc::clone(core),
+            ui_mode: state.status.ui_mode,
+            usage: state.server.usage,
+            attempt,
+            job,
+            request,
+            body,
+            expected,
+            client,
+            files,
+        })
+    }
+
+    /// Enters a phase; a write that comes too late is told and changes
+    /// nothing.
+    pub async fn enter(&self, phase: AttemptPhase) -> Entered {
+        let fence = self.attempt.fence();
+        let now = self.core.clock.now();
+        let written = settle::until_written(&self.core, "enter_phase", || {
+            let fence = fence.clone();
+            self.core.database.write("enter_phase", move |conn| {
+                crate::store::attempts::enter_phase(conn, &fence, phase, now)
+            })
+        })
+        .await;
+        match written {
+            Some(Ok(())) => {
+                self.core.hints.job_changed(&self.job.id);
+                Entered::Yes
+            }
+            Some(Err(error)) => {
+                settle::late(&self.core, &self.attempt, &error);
+                Entered::No
+            }
+            None => Entered::No,
+        }
+    }
+}
+
+/// The job of an attempt and its request, waiting for the database as long as
+/// it takes.
+pub async fn load_job(core: &Core, attempt: &Attempt) -> Result<(Job, String), Unready> {
+    let read = settle::until_written(core, "load_attempt", || {
+        let id = attempt.job_id.clone();
+        core.database.read("load_attempt", move |conn| {
+            Ok::<_, Error>((jobs::get(conn, &id)?, jobs::request_json(conn, &id)?))
+        })
+    })
+    .await;
+    match read {
+        Some(Ok(read)) => Ok(read),
+        Some(Err(error)) => {
+            tracing::error!(job.id = %attempt.job_id, %error, "the job cannot be read");
+            Err(Unready::Stopped)
+        }
+        None => Err(Unready::Stopped),
+    }
+}
+
+/// Whether a phase was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// It is on disk.
+    Yes,
+    /// The attempt is over, or the service stops.
+    No,
+}
+
+/// What the server calls the models beside the checkpoint: the attempt keeps
+/// them in the order of the job's needs, the checkpoint first.
+fn titles(job: &Job, attempt: &Attempt) -> ModelTitles {
+    let needs = job
+        .models
+        .iter()
+        .filter(|need| need.role != ModelRole::Checkpoint);
+    needs
+        .zip(attempt.models.iter().skip(1))
+        .map(|(need, model)| (need.clone(), model.title.clone()))
+        .collect()
+}
+
+/// The server once its monitor knows it; `None` when the service stops.
+async fn server_state(core: &Core, alias: &str) -> Option<ServerState> {
+    loop {
+        let state = core.board.get(alias);
+        if let Some(state) = state
+            && state.status.health == Health::Healthy
+            && state.server.baseline.is_some()
+        {
+            return Some(state);
+        }
+        tokio::select! {
+            () = core.clock.sleep(SERVER_RETRY) => {}
+            () = core.shutdown.requested() => return None,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Ends attempts: decides what follows for the job and writes both in one.
+//! What the attempt found out is its own business.
+
+use std::{future::Future, time::Duration};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use service_kit::database::DatabaseError;
+
+use crate::{
+    core::{Core, Pace},
+    error::Error,
+    job::{Attempt, AttemptOutcome, HoldReason, Image, Job, Verification},
+    metrics::OutcomeLabel,
+    outcome::Failure,
+    store::attempts::{self, AttemptEnd, Next},
+};
+
+/// Before a write that the database refused is tried again.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
+
+/// What an attempt came to.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// It has all images, checked.
+    Completed(Harvest),
+    /// It was cancelled, with the images that there are.
+    Cancelled(Option<Harvest>),
+    /// It failed.
+    Failed(Failure),
+    /// Nothing was sent and the service stops.
+    HandedBack,
+}
+
+/// The images of an attempt, on disk, and what the server said of them.
+#[derive(Clone, Debug)]
+pub struct Harvest {
+    /// The images in order.
+    pub images: Vec<Image>,
+    /// How sure the model is.
+    pub verification: Verification,
+    /// What the server calls the checkpoint.
+    pub checkpoint: String,
+    /// The short hash that the server reported.
+    pub checkpoint_hash: Option<String>,
+    /// What the server said it did.
+    pub generation_info: serde_json::Value,
+    /// Whether the generation was stopped before its end.
+    pub partial: bool,
+}
+
+/// Ends an attempt. Tries until it is written, however long the database
+/// refuses; `false` when the service stopped first.
+pub async fn settle(
+    core: &Core,
+    job: &Job,
+    attempt: &Attempt,
+    ending: Ending,
+    others_left: bool,
+) -> bool {
+    let now = core.clock.now();
+    let end = end_of(job, attempt, ending, others_left, now, &core.pace);
+    let outcome = end.outcome;
+    let images = match &end.next {
+        Next::Completed { images, .. } | Next::Cancelled { images, .. } => images.clone(),
+        Next::Pending { .. } | Next::Failed { .. } => Vec::new(),
+    };
+    let fence = attempt.fence();
+    let written = until_written(core, "end_attempt", || {
+        let (fence, end) = (fence.clone(), end.clone());
+        core.database.write("end_attempt", move |conn| {
+            attempts::end(conn, &fence, &end, now)
+        })
+    })
+    .await;
+    match written {
+        Some(Ok(())) => {
+            let label = OutcomeLabel {
+                outcome: outcome.as_str().to_owned(),
+            };
+            core.metrics.attempts.get_or_create(&label).inc();
+            core.metrics.images.inc_by(images.len() as u64);
+            let bytes = images.iter().map(|image| image.size_bytes.unsigned_abs());
+            core.metrics.image_bytes.inc_by(bytes.sum());
+            core.hints.job_changed(&attempt.job_id);
+            tracing::info!(
+                job.id = %attempt.job_id, attempt.number = attempt.number,
+                server.alias = %attempt.server, outcome = %outcome,
+                code = end.error_code.as_deref().unwrap_or(""), "the attempt ended"
+            );
+            true
+        }
+        Some(Err(error)) => {
+            late(core, attempt, &error);
+            true
+        }
+        None => false,
+    }
+}
+
+/// A write of an attempt that is over: it changed nothing, and that is told.
+pub fn late(core: &Core, attempt: &Attempt, error: &Error) {
+    core.metrics.late_writes.inc();
+    tracing::warn!(
+        job.id = %attempt.job_id, attempt.number = attempt.number, %error,
+        "a write of an attempt changed nothing"
+    );
+}
+
+/// Repeats a write until the database takes it or refuses it for good. `None`
+/// when the service stopped first.
+pub async fn until_written<T, F>(
+    core: &Core,
+    name: &'static str,
+    write: impl Fn() -> F,
+) -> Option<Result<T, Error>>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match write().await {
+            Err(Error::Database(DatabaseError::Closed)) => return None,
+            Err(Error::Database(error)) => {
+                tracing::error!(%error, write = name, "the database refuses; trying again");
+                tokio::select! {
+                    () = core.clock.sleep(WRITE_RETRY) => {}
+                    () = core.shutdown.requested() => return None,
+                }
+            }
+            done => return Some(done),
+        }
+    }
+}
+
+/// What is written at the end of an attempt. Pure but for the jitter.
+fn end_of(
+    job: &Job,
+    attempt: &Attempt,
+    ending: Ending,
+    others_left: bool,
+    now: DateTime<Utc>,
+    pace: &Pace,
+) -> AttemptEnd {
+    let clean = |outcome, next| AttemptEnd {
+        outcome,
+        error_code: None,
+        http_status: None,
+        message: None,
+        next,
+    };
+    match ending {
+        Ending::Completed(harvest) => clean(
+            AttemptOutcome::Completed,
+            Next::Completed {
+                result_json: result_json(job, attempt, &harvest, "Images generated."),
+                images: harvest.images,
+            },
+        ),
+        Ending::Cancelled(harvest) => clean(
+            AttemptOutcome::Cancelled,
+            Next::Cancelled {
+                result_json: match &harvest {
+                    Some(harvest) => result_json(job, attempt, harvest, "Cancelled."),
+                    None => json!({"cancelled": true, "message": "Cancelled."}).to_string(),
+                },
+                images: harvest.map(|harvest| harvest.images).unwrap_or_default(),
+            },
+        ),
+        Ending::HandedBack => clean(
+            AttemptOutcome::HandedBack,
+            Next::Pending {
+                not_before: None,
+                hold: None,
+            },
+        ),
+        Ending::Failed(failure) => {
+            let jitter = rand::random::<f64>();
+            AttemptEnd {
+                outcome: failure.outcome,
+                error_code: Some(failure.code.to_owned()),
+                http_status: Some(i32::from(failure.http_status)).filter(|status| *status != 0),
+                message: Some(failure.message.clone()),
+                next: after_failure(job, attempt, &failure, others_left, now, jitter, pace),
+            }
+        }
+    }
+}
+
+/// What follows for a job whose attempt failed.
+fn after_failure(
+    job: &Job,
+    attempt: &Attempt,
+    failure: &Failure,
+    others_left: bool,
+    now: DateTime<Utc>,
+    jitter: f64,
+    pace: &Pace,
+) -> Next {
+    let again = |wait: Duration| {
+        let not_before = (!wait.is_zero()).then(|| now + wait);
+        Next::Pending {
+            not_before,
+            hold: not_before.map(|_| {
+                let message = format!("tries again after: {}", failure.message);
+                (HoldReason::RetryBackoff, message)
+            }),
+        }
+    };
+    let used_up = job.attempts_spent >= job.attempts_max;
+    match failure.outcome {
+        // Not spent, and the server takes no jobs until it answers again.
+        AttemptOutcome::Refused | AttemptOutcome::HandedBack => again(Duration::ZERO),
+        AttemptOutcome::ServerLacksFeature if others_left => again(Duration::ZERO),
+        AttemptOutcome::ServerLacksFeature | AttemptOutcome::PermanentError => {
+            failed(attempt, failure, failure.message.clone())
+        }
+        _ if used_up => failed(
+            attempt,
+            failure,
+            format!(
+                "all {} attempts are used; the last: {}",
+                job.attempts_max, failure.message
+            ),
+        ),
+        // Known to be gone: nothing speaks for waiting.
+        AttemptOutcome::Lost => again(Duration::ZERO),
+        _ => again(backoff(job.attempts_spent, jitter, pace)),
+    }
+}
+
+/// Exponential back-off with full jitter.
+fn backoff(spent: i32, jitter: f64, pace: &Pace) -> Duration {
+    let doublings = u32::try_from(spent - 1).unwrap_or(0).min(16);
+    let most = pace.retry_first.saturating_mul(1 << doublings);
+    most.min(pace.retry_most).mul_f64(jitter.clamp(0.0, 1.0))
+}
+
+fn failed(attempt: &Attempt, failure: &Failure, message: String) -> Next {
+    let result = json!({
+        "error": message,
+        "details": failure.message,
+        "server": attempt.server,
+        "http_status": failure.http_status,
+    });
+    Next::Failed {
+        code: failure.code.to_owned(),
+        message,
+        result_json: result.to_string(),
+    }
+}
+
+/// The documented result object, with the keys of the earlier application and
+/// ours beside them.
+fn result_json(job: &Job, attempt: &Attempt, harvest: &Harvest, message: &str) -> String {
+    let names: Vec<String> = harvest
+        .images
+        .iter()
+        .map(|image| {
+            let extension = match image.media_type.as_str() {
+                "image/jpeg" => "jpg",
+                "image/webp" => "webp",
+                _ => "png",
+            };
+            format!(
+                "{}/{}.{extension}",
+                &image.sha256[..2.min(image.sha256.len())],
+                image.sha256
+            )
+        })
+        .collect();
+    let prompt = |key: &str| harvest.generation_info[key].as_str().unwrap_or_default();
+    json!({
+        "message": message,
+        "cancelled": job.cancel_requested_at.is_some() || message == "Cancelled.",
+        "generation_info": harvest.generation_info,
+        "saved_filenames": names,
+        "images": names,
+        "positive_prompt": prompt("prompt"),
+        "negative_prompt": prompt("negative_prompt"),
+        "server": attempt.server,
+        "attempt": attempt.number,
+        "verification": harvest.verification.as_str(),
+        "checkpoint": harvest.checkpoint,
+        "checkpoint_hash": harvest.checkpoint_hash,
+        "partial": harvest.partial,
+    })
+    .to_string()
+}

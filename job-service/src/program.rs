@@ -1,0 +1,74 @@
+//! Owns the process: command line, signals, exit codes and what the terminal
+//! is told. It does not own how the service starts and stops (`run.rs`).
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use service_kit::clock::Clock;
+use service_kit::exit::Exit;
+use service_kit::telemetry::{self, LogFormat};
+use service_kit::{server, status};
+
+use crate::config::{Command, CommandLine, ServeArgs};
+use crate::run::{migrate, start};
+
+/// Does what the command line says and tells how it ended.
+pub fn main() -> ExitCode {
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command(),
+        Err(error) => {
+            // Nothing can be done when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::BadConfiguration
+            } else {
+                Exit::Clean
+            }
+            .into();
+        }
+    };
+    if let Err(error) = telemetry::init(LogFormat::Auto, command.log()) {
+        return end(Exit::BadConfiguration, &error);
+    }
+    match command {
+        Command::Migrate(data) => match migrate(&data.data_dir, &Clock::system()) {
+            Ok(report) => {
+                println!("schema version {}", report.schema_version);
+                Exit::Clean.into()
+            }
+            Err(error) => end(error.exit(), &error),
+        },
+        Command::Serve(serve) => run(&serve),
+    }
+}
+
+#[tokio::main]
+async fn run(serve: &ServeArgs) -> ExitCode {
+    let config = match serve.config() {
+        Ok(config) => config,
+        Err(faults) => return end(Exit::BadConfiguration, &*Box::<dyn Error>::from(faults)),
+    };
+    let listener = match server::bind(serve.listen).await {
+        Ok(listener) => listener,
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    let running = match start(config, listener, Clock::system()).await {
+        Ok(running) => running,
+        Err(error) => return end(error.exit(), &error),
+    };
+    if let Err(error) = running.shutdown().listen_for_signals() {
+        return end(Exit::Failure, &error);
+    }
+    match running.finished().await {
+        Ok(()) => Exit::Clean.into(),
+        Err(error) => end(Exit::Failure, &error),
+    }
+}
+
+/// Says why the program ends.
+fn end(exit: Exit, error: &(dyn Error + 'static)) -> ExitCode {
+    tracing::error!(error = status::error_chain(error), "job-service ends");
+    eprintln!("job-service: {}", status::error_chain(error));
+    exit.into()
+}

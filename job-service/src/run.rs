@@ -1,0 +1,365 @@
+//! Starts and ends the service. The process (signals, exit codes) is
+//! `program`'s.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use prometheus_client::registry::Registry;
+use service_kit::{
+    clock::Clock,
+    database::{Database, DatabaseError, DatabaseLock, DatabaseOptions, LockError},
+    exit::Exit,
+    layers::RpcMetrics,
+    metrics_http::{self, MetricsHttp},
+    migrate::{self, MigrateError, MigrateOptions, MigrationReport, Schema},
+    server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions},
+    shutdown::Shutdown,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    api,
+    availability::Availability,
+    board::Board,
+    config::{self, Config, IMAGES_FOLDER},
+    core::Core,
+    dispatch::{dispatcher, housekeeping, monitor::Monitors, recovery},
+    error::Error,
+    hints::Hints,
+    images::{ImageError, ImageStore},
+    jobs::Jobs,
+    metrics::Metrics,
+    servers::Servers,
+};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/jobs");
+const PROGRAM: &str = concat!("job-service ", env!("CARGO_PKG_VERSION"));
+/// Longest message that is decoded: a submission with its init images.
+const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The schema that this program needs.
+#[must_use]
+pub const fn schema() -> Schema {
+    Schema {
+        database: "mobilesd_jobs",
+        migrations: MIGRATIONS,
+        program: PROGRAM,
+    }
+}
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The database cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database was not migrated.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// What is in the database cannot be used.
+    #[error(transparent)]
+    Content(#[from] Error),
+    /// The folder of images cannot be used.
+    #[error(transparent)]
+    Images(#[from] ImageError),
+    /// The gRPC port cannot be opened.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The address of model-service cannot be used.
+    #[error("the address of model-service cannot be used: {0}")]
+    ModelService(#[from] tonic::transport::Error),
+    /// The port for Prometheus cannot be opened.
+    #[error("cannot listen on {address} for Prometheus: {source}")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The start was interrupted by a panic.
+    #[error("the start was interrupted by a panic")]
+    Panicked,
+}
+
+impl StartError {
+    /// How the program ends because of it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Lock(LockError::Held { .. }) => Exit::Locked,
+            Self::Migrate(error) if error.is_bad_data() => Exit::BadData,
+            Self::Database(DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_)) => {
+                Exit::BadData
+            }
+            Self::ModelService(_) => Exit::BadConfiguration,
+            Self::Folder { .. }
+            | Self::Lock(_)
+            | Self::Migrate(_)
+            | Self::Database(_)
+            | Self::Content(_)
+            | Self::Images(_)
+            | Self::Server(_)
+            | Self::Metrics { .. }
+            | Self::Panicked => Exit::Failure,
+        }
+    }
+}
+
+/// Starts the service on a bound listener. Health answers NOT_SERVING from the
+/// first moment; when this returns, the database is migrated, what was under
+/// way is taken up, and calls get through.
+///
+/// # Errors
+/// [`StartError`]; the port is closed again then.
+pub async fn start(
+    config: Config,
+    listener: TcpListener,
+    clock: Clock,
+) -> Result<Running, StartError> {
+    let shutdown = Shutdown::new(clock.clone());
+    let started = begin(&config, listener, &clock, &shutdown).await;
+    if started.is_err() {
+        // Loops that were begun already end with the failed start.
+        shutdown.begin();
+    }
+    started
+}
+
+async fn begin(
+    config: &Config,
+    listener: TcpListener,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> Result<Running, StartError> {
+    let mut registry = metrics_http::registry();
+    let rpc_metrics = RpcMetrics::new(&mut registry);
+    let metrics = Metrics::new(&mut registry);
+    let options = ServerOptions {
+        service_names: api::SERVICE_NAMES.to_vec(),
+        descriptor_sets: vec![stablequeue_proto::FILE_DESCRIPTOR_SET],
+        limits: Limits {
+            message_bytes: MESSAGE_BYTES_MAX,
+            ..Limits::default()
+        },
+        grace: config.grace,
+        ..ServerOptions::default()
+    };
+    let handle = Server::start(
+        listener,
+        options,
+        rpc_metrics,
+        shutdown.clone(),
+        clock.clone(),
+    )
+    .await?;
+    let opened = open(config.data_dir.clone(), clock.clone()).await?;
+    let metrics_http = match config.metrics_listen {
+        None => None,
+        Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
+    };
+    let core = core(config, opened, metrics, clock, shutdown)?;
+    let monitors = Arc::new(Monitors::default());
+    let jobs = Jobs::new(Arc::clone(&core));
+    let servers = Servers::new(Arc::clone(&core), monitors);
+    shutdown.spawn(
+        "watch_availability",
+        Arc::clone(&core.availability).watch(shutdown.clone()),
+    );
+    register(&servers, config).await?;
+    servers.begin_all().await?;
+    recovery::run(&core).await?;
+    shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(&core)));
+    shutdown.spawn("housekeeping", housekeeping::run(Arc::clone(&core)));
+    handle
+        .open(api::routes(jobs, servers, MESSAGE_BYTES_MAX))
+        .await;
+    tracing::info!(address = %handle.local_addr(), "serving");
+    Ok(Running {
+        handle,
+        metrics_http,
+        core,
+        grace: config.grace,
+    })
+}
+
+/// Registers the servers of the start-up list that are not there yet.
+async fn register(servers: &Servers, config: &Config) -> Result<(), StartError> {
+    for server in &config.servers {
+        match servers.create(server.clone()).await {
+            Ok(_) | Err(Error::ServerExists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn core(
+    config: &Config,
+    opened: Opened,
+    metrics: Metrics,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> Result<Arc<Core>, StartError> {
+    let board = Arc::new(Board::default());
+    let hints = Arc::new(Hints::default());
+    let availability = Availability::new(
+        &config.model_service,
+        clock.clone(),
+        Arc::clone(&board),
+        Arc::clone(&hints),
+    )?;
+    Ok(Arc::new(Core {
+        database: opened.database,
+        epoch: opened.epoch,
+        clock: clock.clone(),
+        images: opened.images,
+        board,
+        hints,
+        availability: Arc::new(availability),
+        metrics,
+        shutdown: shutdown.clone(),
+        pace: config.pace.clone(),
+    }))
+}
+
+/// Brings the database in a folder to the schema of this program.
+///
+/// # Errors
+/// [`StartError`]; the database is as it was then.
+pub fn migrate(data_dir: &Path, clock: &Clock) -> Result<MigrationReport, StartError> {
+    let (_lock, report) = locked_and_migrated(&config::database(data_dir), clock)?;
+    Ok(report)
+}
+
+fn locked_and_migrated(
+    path: &Path,
+    clock: &Clock,
+) -> Result<(DatabaseLock, MigrationReport), StartError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
+            path: folder.to_owned(),
+            source,
+        })?;
+    }
+    let lock = DatabaseLock::acquire(path, "job-service")?;
+    let report = migrate::migrate(
+        path,
+        &lock,
+        &schema(),
+        clock.now(),
+        &MigrateOptions::default(),
+    )?;
+    Ok((lock, report))
+}
+
+/// What is on disk, opened.
+struct Opened {
+    database: Database,
+    epoch: String,
+    images: ImageStore,
+}
+
+async fn open(data_dir: PathBuf, clock: Clock) -> Result<Opened, StartError> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let path = config::database(&data_dir);
+        let (lock, _) = locked_and_migrated(&path, &clock)?;
+        let database = Database::open(&path, lock, DatabaseOptions::default())?;
+        let images = ImageStore::open(&data_dir.join(IMAGES_FOLDER))?;
+        Ok::<_, StartError>((database, images))
+    });
+    let (database, images) = opened.await.map_err(|_| StartError::Panicked)??;
+    let epoch = database.read("read_epoch", migrate::epoch).await?;
+    Ok(Opened {
+        database,
+        epoch,
+        images,
+    })
+}
+
+async fn serve_metrics(
+    address: SocketAddr,
+    registry: Registry,
+    clock: Clock,
+) -> Result<MetricsHttp, StartError> {
+    let fault = |source| StartError::Metrics { address, source };
+    let listener = server::bind(address).await.map_err(fault)?;
+    MetricsHttp::start(listener, Arc::new(registry), clock).map_err(fault)
+}
+
+/// A service that takes calls. End it with [`Running::stop`] or
+/// [`Running::finished`]; dropping it cuts every call.
+pub struct Running {
+    handle: ServerHandle,
+    metrics_http: Option<MetricsHttp>,
+    core: Arc<Core>,
+    grace: Duration,
+}
+
+impl Running {
+    /// The address of the gRPC port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// The address of the port for Prometheus, if there is one.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_http.as_ref().map(MetricsHttp::local_addr)
+    }
+
+    /// The signal to stop; who gives it lets [`Running::finished`] return.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.core.shutdown
+    }
+
+    /// Waits for the signal to stop, then ends everything within the grace
+    /// period. Generations that are still running then go on at their servers
+    /// and are taken up by the next start.
+    ///
+    /// # Errors
+    /// When the database cannot be closed in order; nothing acknowledged is
+    /// lost.
+    pub async fn finished(self) -> Result<(), DatabaseError> {
+        let shutdown = self.core.shutdown.clone();
+        shutdown.requested().await;
+        if let Err(still_running) = shutdown.wait(self.grace).await {
+            tracing::warn!(%still_running, "left to the next start");
+        }
+        if let Err(cut) = self.handle.finished().await {
+            tracing::warn!(%cut, "not every call ended in time");
+        }
+        self.core.database.clone().close().await?;
+        if let Some(metrics_http) = self.metrics_http {
+            metrics_http.finished().await;
+        }
+        Ok(())
+    }
+
+    /// Gives the signal to stop and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Running::finished`].
+    pub async fn stop(self) -> Result<(), DatabaseError> {
+        self.core.shutdown.begin();
+        self.finished().await
+    }
+}

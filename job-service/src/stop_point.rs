@@ -1,0 +1,38 @@
+//! Named points at which a crash test stops the process, so that it can be
+//! killed there. Without the feature `stop-points` they are nothing.
+
+/// Where the process stops when it is told to, in the order of an attempt.
+pub const NAMES: &[&str] = &[AFTER_CLAIM, AFTER_SENDING, AFTER_ANSWER, AFTER_IMAGES];
+
+/// The claim is committed and nothing was sent.
+pub const AFTER_CLAIM: &str = "after_claim";
+/// The phase `sending` is committed and nothing was sent.
+pub const AFTER_SENDING: &str = "after_sending";
+/// The answer is in the spool file and nothing of it is kept.
+pub const AFTER_ANSWER: &str = "after_answer";
+/// The images are on disk and the job does not know it.
+pub const AFTER_IMAGES: &str = "after_images";
+
+#[cfg(feature = "stop-points")]
+static CHOSEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+/// Chooses the point to stop at; once in a process.
+#[cfg(feature = "stop-points")]
+pub fn choose(name: &str) {
+    // A second choice changes nothing, and no test makes one.
+    let _ = CHOSEN.set(name.to_owned());
+}
+
+/// Passes a point, or says so on standard output and stays there for ever.
+#[cfg(feature = "stop-points")]
+pub async fn reach(name: &str) {
+    if CHOSEN.get().is_some_and(|chosen| chosen == name) {
+        println!("stopped at {name}");
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Passes a point.
+#[cfg(not(feature = "stop-points"))]
+#[expect(clippy::unused_async, reason = "the same shape as with the feature")]
+pub async fn reach(_name: &str) {}

@@ -1,0 +1,7 @@
+//! job-service from outside: its Forge client against a Forge stand-in over
+//! real HTTP, and the service itself over real gRPC.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod forge_attempt;
+mod forge_client;

@@ -1,0 +1,118 @@
+-- The schema of mobilesd_models.sqlite after all migrations, without the
+-- bookkeeping of migrations. A test keeps it current.
+
+CREATE TABLE availability_events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    type TEXT NOT NULL CHECK (type IN ('added', 'removed', 'inventory_changed', 'registry_changed')),
+    server_id TEXT NOT NULL DEFAULT '',
+    model_id INTEGER,
+    created_at TEXT NOT NULL
+);
+
+CREATE TABLE model_aliases (
+    id INTEGER PRIMARY KEY,
+    model_id INTEGER NOT NULL,
+    alias_path TEXT NOT NULL, alias_key TEXT GENERATED ALWAYS AS (lower(replace(alias_path, '\', '/'))) VIRTUAL,
+    FOREIGN KEY (model_id) REFERENCES models(id) ON DELETE CASCADE
+);
+
+CREATE INDEX idx_model_aliases_key ON model_aliases (alias_key);
+
+CREATE INDEX idx_model_aliases_model ON model_aliases (model_id, id);
+
+CREATE INDEX idx_model_aliases_path ON model_aliases (alias_path);
+
+CREATE TABLE model_server_availability (
+    id INTEGER PRIMARY KEY,
+    model_id INTEGER NOT NULL,
+    server_id TEXT NOT NULL,
+    last_seen TIMESTAMP DEFAULT CURRENT_TIMESTAMP, title TEXT,
+    FOREIGN KEY (model_id) REFERENCES models(id) ON DELETE CASCADE,
+    UNIQUE(model_id, server_id)
+);
+
+CREATE INDEX idx_model_server_availability ON model_server_availability (model_id, server_id);
+
+CREATE INDEX idx_model_server_availability_server ON model_server_availability (server_id, model_id);
+
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL CHECK (type IN ('checkpoint', 'lora')),
+    local_path TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    civitai_id TEXT,
+    civitai_version_id TEXT,
+    forge_format TEXT,
+    hash_autov2 TEXT,
+    hash_sha256 TEXT,
+    civitai_model_name TEXT,
+    civitai_model_base TEXT,
+    civitai_model_type TEXT,
+    civitai_model_version_name TEXT,
+    civitai_model_version_desc TEXT,
+    civitai_model_version_date TEXT,
+    civitai_download_url TEXT,
+    civitai_trained_words TEXT,
+    civitai_file_size_kb INTEGER,
+    metadata_status TEXT NOT NULL DEFAULT 'incomplete' CHECK (metadata_status IN ('complete', 'incomplete', 'error')),
+    last_used TIMESTAMP,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+, filename_key TEXT GENERATED ALWAYS AS (lower(filename)) VIRTUAL);
+
+CREATE INDEX idx_models_civitai_ids ON models (civitai_id, civitai_version_id);
+
+CREATE INDEX idx_models_filename_key ON models (filename_key);
+
+CREATE INDEX idx_models_hashes ON models (hash_autov2, hash_sha256);
+
+CREATE INDEX idx_models_local_path ON models (local_path);
+
+CREATE INDEX idx_models_metadata_status ON models (metadata_status);
+
+CREATE INDEX idx_models_sha256 ON models (hash_sha256);
+
+CREATE INDEX idx_models_type_filename ON models (type, filename);
+
+CREATE TABLE server_assets (
+    server_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('module', 'upscaler', 'sampler', 'scheduler', 'script')),
+    name TEXT NOT NULL,
+    PRIMARY KEY (server_id, kind, name)
+) WITHOUT ROWID;
+
+CREATE TABLE server_inventories (
+    server_id TEXT PRIMARY KEY,
+    generation TEXT NOT NULL,
+    synced_at TEXT NOT NULL,
+    checkpoint_count INTEGER NOT NULL,
+    lora_count INTEGER NOT NULL,
+    asset_count INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE server_model_files (
+    id INTEGER PRIMARY KEY,
+    server_id TEXT NOT NULL,
+    model_id INTEGER NOT NULL REFERENCES models (id) ON DELETE CASCADE,
+    -- Names the file within its server: its kind and its path, or title.
+    item_key TEXT NOT NULL,
+    -- Whether an inventory lists it or SetModelAvailability said so.
+    source TEXT NOT NULL CHECK (source IN ('listed', 'set')),
+    title TEXT NOT NULL,
+    path TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    -- What the server itself says, which can be less than the registry knows.
+    sha256 TEXT,
+    title_key TEXT NOT NULL,
+    filename_key TEXT NOT NULL,
+    alias_key TEXT NOT NULL,
+    UNIQUE (server_id, item_key)
+);
+
+CREATE INDEX idx_server_model_files_alias ON server_model_files (alias_key);
+
+CREATE INDEX idx_server_model_files_filename ON server_model_files (filename_key);
+
+CREATE INDEX idx_server_model_files_model ON server_model_files (model_id, server_id);
+
+CREATE INDEX idx_server_model_files_title ON server_model_files (title_key);

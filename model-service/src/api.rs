@@ -1,0 +1,58 @@
+//! Owns the gRPC surface: requests are parsed and checked, one use case is
+//! called, its answer is converted. It decides nothing and meets no SQL.
+
+mod availability_service;
+mod convert;
+mod failure;
+mod inventory_stream;
+mod model_service;
+mod request;
+mod watch_stream;
+
+use std::sync::Arc;
+
+use service_kit::shutdown::Shutdown;
+use stablequeue_proto::models::v1::availability_service_server::{
+    AvailabilityServiceServer, SERVICE_NAME as AVAILABILITY_SERVICE,
+};
+use stablequeue_proto::models::v1::model_service_server::{
+    ModelServiceServer, SERVICE_NAME as MODEL_SERVICE,
+};
+use tokio::sync::Semaphore;
+use tonic::service::Routes;
+
+use crate::inventories::Inventories;
+use crate::ledger::Ledger;
+use crate::metrics::ModelMetrics;
+use crate::models::Models;
+
+/// The services that are offered.
+pub const SERVICE_NAMES: [&str; 2] = [MODEL_SERVICE, AVAILABILITY_SERVICE];
+/// Watch streams at one time.
+pub const WATCHES_MAX: usize = 256;
+/// Inventories that are received at one time.
+pub const SYNCS_MAX: usize = 16;
+
+/// The routes of all services. `message_bytes` limits one message.
+pub fn routes(
+    ledger: &Ledger,
+    metrics: &ModelMetrics,
+    shutdown: &Shutdown,
+    message_bytes: usize,
+) -> Routes {
+    let models = model_service::ModelApi {
+        models: Models::new(ledger.clone()),
+    };
+    let availability = availability_service::AvailabilityApi {
+        inventories: Inventories::new(ledger.clone()),
+        ledger: ledger.clone(),
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+        watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+        syncs: Arc::new(Semaphore::new(SYNCS_MAX)),
+    };
+    Routes::new(ModelServiceServer::new(models).max_decoding_message_size(message_bytes))
+        .add_service(
+            AvailabilityServiceServer::new(availability).max_decoding_message_size(message_bytes),
+        )
+}

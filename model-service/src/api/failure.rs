@@ -1,0 +1,73 @@
+//! Owns how this service's errors look on the wire: one exhaustive match.
+
+use std::time::Duration;
+
+use service_kit::database::DatabaseError;
+use service_kit::status::Failure;
+
+use crate::error::ModelError;
+
+/// When a caller should try again after the database was busy.
+const RETRY_BUSY: Duration = Duration::from_secs(1);
+/// When a caller should try again after the disk was full.
+const RETRY_FULL: Duration = Duration::from_secs(30);
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        let text = error.to_string();
+        match error {
+            ModelError::ModelNotFound(id) => Self::not_found("model", id.to_string()),
+            ModelError::AliasNotFound(id) => Self::not_found("alias", id.to_string()),
+            ModelError::AvailabilityNotFound { server, model_id } => {
+                Self::not_found("availability", format!("{server}/{model_id}"))
+            }
+            ModelError::ModelExists(id) => Self::already_exists("model", id.to_string()),
+            ModelError::AliasLimit { model_id, .. } => {
+                Self::exhausted("ALIAS_LIMIT", format!("models/{model_id}"), text, None)
+            }
+            ModelError::ServerLimit { .. } => {
+                Self::exhausted("SERVER_LIMIT", "servers", text, None)
+            }
+            ModelError::BaseMismatch {
+                server,
+                asked: _,
+                on_file,
+            } => {
+                let failure = Self::precondition(
+                    "INVENTORY_BASE_MISMATCH",
+                    format!("servers/{server}"),
+                    format!("{text}; send a full inventory"),
+                );
+                match on_file {
+                    None => failure,
+                    Some(generation) => failure.with_metadata("generation", generation),
+                }
+            }
+            ModelError::TooManyAnswers { .. } => {
+                Self::exhausted("TOO_MANY_ANSWERS", "answers", text, None)
+            }
+            ModelError::WatchHistoryGone => Self::out_of_range(
+                "WATCH_HISTORY_GONE",
+                format!("{text}; list again and watch without a token"),
+            ),
+            ModelError::Database(error) => of_database(&error),
+        }
+    }
+}
+
+fn of_database(error: &DatabaseError) -> Failure {
+    let text = error.to_string();
+    match error {
+        DatabaseError::Busy | DatabaseError::Overloaded => {
+            Failure::unavailable("DATABASE_BUSY", text, RETRY_BUSY)
+        }
+        DatabaseError::Closed => Failure::unavailable("STOPPING", text, RETRY_BUSY),
+        DatabaseError::Full => Failure::unavailable("DISK_FULL", text, RETRY_FULL),
+        DatabaseError::ReadOnly => Failure::unavailable("DATABASE_READ_ONLY", text, RETRY_FULL),
+        DatabaseError::Corrupt(_)
+        | DatabaseError::NotADatabase(_)
+        | DatabaseError::Io(_)
+        | DatabaseError::Panicked
+        | DatabaseError::Query(_) => Failure::internal_because(error),
+    }
+}

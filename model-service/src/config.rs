@@ -1,0 +1,194 @@
+//! Owns every knob of the service: command line and environment. It is the only
+//! reader of the environment, through clap.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use service_kit::server::refuse_beyond_loopback;
+use service_kit::shutdown::GRACE_DEFAULT;
+use service_kit::telemetry::FILTER_DEFAULT;
+
+/// The file name of the database.
+pub const DATABASE_FILE: &str = "mobilesd_models.sqlite";
+/// Where the service listens when nothing is configured.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:50052";
+/// Where Prometheus reads when nothing is configured.
+pub const METRICS_LISTEN_DEFAULT: &str = "127.0.0.1:9465";
+/// Events that are kept for watchers when nothing is configured.
+pub const EVENTS_KEPT_DEFAULT: u32 = 100_000;
+
+/// Which model is on which Forge server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "model-service",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub struct CommandLine {
+    /// What to do; serve when absent.
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// What the program is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service until it is told to stop.
+    Serve(ServeArgs),
+    /// Bring the database to the schema of this program, then end.
+    Migrate(DataArgs),
+}
+
+/// Where the data is, and how to log.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// The folder of the database.
+    #[arg(long, env = "MODEL_SERVICE_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// What to log, as tracing filter directives.
+    #[arg(long, env = "MODEL_SERVICE_LOG", default_value = FILTER_DEFAULT)]
+    pub log: String,
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// See [`DataArgs`].
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where to listen for gRPC; loopback only. Port 0 takes a free one.
+    #[arg(long, env = "MODEL_SERVICE_LISTEN", default_value = LISTEN_DEFAULT)]
+    pub listen: SocketAddr,
+    /// Where to listen for Prometheus; loopback only.
+    #[arg(long, env = "MODEL_SERVICE_METRICS_LISTEN", default_value = METRICS_LISTEN_DEFAULT)]
+    pub metrics_listen: SocketAddr,
+    /// How many events are kept for watchers that come back.
+    #[arg(long, env = "MODEL_SERVICE_EVENTS_KEPT", default_value_t = EVENTS_KEPT_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub events_kept: u32,
+    /// Seconds that calls under way get after the signal to stop.
+    #[arg(long, env = "MODEL_SERVICE_GRACE_SECONDS", default_value_t = GRACE_DEFAULT.as_secs(),
+          value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub grace_seconds: u64,
+}
+
+impl CommandLine {
+    /// What the program is to do.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+impl Command {
+    /// What to log.
+    pub fn log(&self) -> &str {
+        match self {
+            Self::Serve(serve) => &serve.data.log,
+            Self::Migrate(data) => &data.log,
+        }
+    }
+}
+
+impl ServeArgs {
+    /// The checked configuration.
+    ///
+    /// # Errors
+    /// All faults, one a line.
+    pub fn config(&self) -> Result<Config, String> {
+        let faults: Vec<String> = [self.listen, self.metrics_listen]
+            .into_iter()
+            .filter_map(|address| refuse_beyond_loopback(address).err())
+            .collect();
+        if !faults.is_empty() {
+            return Err(faults.join("\n"));
+        }
+        Ok(Config {
+            data_dir: self.data.data_dir.clone(),
+            metrics_listen: Some(self.metrics_listen),
+            events_kept: self.events_kept,
+            grace: Duration::from_secs(self.grace_seconds),
+        })
+    }
+}
+
+/// What a running service is told. The address of the gRPC port is the
+/// listener's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The folder of the database; made when missing.
+    pub data_dir: PathBuf,
+    /// Where Prometheus reads; `None` offers nothing.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How many events are kept for watchers that come back.
+    pub events_kept: u32,
+    /// Time that calls under way get after the signal to stop.
+    pub grace: Duration,
+}
+
+impl Config {
+    /// Defaults, with the data in a folder and without a port for Prometheus.
+    pub fn in_folder(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            metrics_listen: None,
+            events_kept: EVENTS_KEPT_DEFAULT,
+            grace: GRACE_DEFAULT,
+        }
+    }
+
+    /// Where the database is.
+    pub fn database(&self) -> PathBuf {
+        database(&self.data_dir)
+    }
+}
+
+/// Where the database in a folder is.
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join(DATABASE_FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Command {
+        let line = std::iter::once("model-service").chain(arguments.iter().copied());
+        CommandLine::try_parse_from(line).unwrap().command()
+    }
+
+    #[test]
+    fn serve_is_what_is_done_when_nothing_is_said() {
+        for arguments in [&["--data-dir", "d"][..], &["serve", "--data-dir", "d"]] {
+            let Command::Serve(serve) = parsed(arguments) else {
+                panic!("{arguments:?}");
+            };
+            assert_eq!(
+                serve.config().unwrap().database(),
+                Path::new("d/mobilesd_models.sqlite")
+            );
+            assert_eq!(serve.listen.to_string(), LISTEN_DEFAULT);
+        }
+        assert!(matches!(
+            parsed(&["migrate", "--data-dir", "d"]),
+            Command::Migrate(_)
+        ));
+    }
+
+    #[test]
+    fn every_address_beyond_loopback_is_named() {
+        let Command::Serve(serve) =
+            parsed(&["--listen", "0.0.0.0:1", "--metrics-listen", "10.0.0.1:2"])
+        else {
+            panic!("serve is the default");
+        };
+        let faults = serve.config().unwrap_err();
+        assert!(
+            faults.contains("0.0.0.0:1") && faults.contains("10.0.0.1:2"),
+            "{faults}"
+        );
+    }
+}

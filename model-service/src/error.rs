@@ -1,0 +1,72 @@
+//! Owns why an operation fails, in the words of the domain. It does not know
+//! how failures look on the wire (`api/failure.rs`).
+
+use service_kit::database::DatabaseError;
+
+/// Why an operation failed. Unless it says otherwise, nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// There is no such model.
+    #[error("model {0} does not exist")]
+    ModelNotFound(i64),
+    /// There is no such alias.
+    #[error("alias {0} does not exist")]
+    AliasNotFound(i64),
+    /// The model is not on that server.
+    #[error("model {model_id} is not on server {server}")]
+    AvailabilityNotFound {
+        /// The server's alias.
+        server: String,
+        /// The model's id.
+        model_id: i64,
+    },
+    /// Another model of the kind has this SHA-256.
+    #[error("model {0} has the same SHA-256")]
+    ModelExists(i64),
+    /// The model has as many aliases as it can.
+    #[error("model {model_id} has {limit} aliases already")]
+    AliasLimit {
+        /// The model's id.
+        model_id: i64,
+        /// The limit.
+        limit: usize,
+    },
+    /// As many servers as there can be have an inventory.
+    #[error("{limit} servers have an inventory already")]
+    ServerLimit {
+        /// The limit.
+        limit: usize,
+    },
+    /// A delta is based on another generation than the one on file.
+    #[error("the inventory on file is not {asked:?}")]
+    BaseMismatch {
+        /// The server's alias.
+        server: String,
+        /// The generation that the delta changes.
+        asked: String,
+        /// The generation on file, if any.
+        on_file: Option<String>,
+    },
+    /// More answers than fit into one message were asked for.
+    #[error("{references} references for {servers} servers are more than {limit} answers")]
+    TooManyAnswers {
+        /// How many references.
+        references: usize,
+        /// How many servers.
+        servers: usize,
+        /// Most answers.
+        limit: usize,
+    },
+    /// The events after this point are not kept any more, or never were.
+    #[error("the history from that point is gone")]
+    WatchHistoryGone,
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<diesel::result::Error> for ModelError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error.into())
+    }
+}

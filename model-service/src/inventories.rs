@@ -1,0 +1,307 @@
+//! Owns what can be asked about models on servers, and how inventories and
+//! single facts are taken in. It does not know the wire.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use diesel::SqliteConnection;
+
+use crate::availability::{self, Availability, AvailabilityFilter, Freshness, Inventory, Presence};
+use crate::error::ModelError;
+use crate::events::{EventKind, NewEvent};
+use crate::inventory::{InventoryMode, InventoryUpdate, ListedModel};
+use crate::ledger::{Changed, Ledger};
+use crate::reference::Reference;
+use crate::store;
+
+/// Most servers that can have an inventory.
+pub const SERVERS_MAX: usize = 1000;
+/// Most answers, references times servers, of one check.
+pub const ANSWERS_MAX: usize = 10_000;
+
+/// What is known of which server has what.
+#[derive(Debug, Clone)]
+pub struct Inventories {
+    ledger: Ledger,
+}
+
+/// What one server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerPresence {
+    /// The server's alias.
+    pub server: String,
+    /// Its last inventory, if there is one.
+    pub inventory: Option<Inventory>,
+    /// One for each reference, in its order.
+    pub presences: Vec<Presence>,
+}
+
+/// What an inventory changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synced {
+    /// The inventory as it is now.
+    pub inventory: Inventory,
+    /// Models that were not on the server before.
+    pub added_count: usize,
+    /// Models that are gone from the server.
+    pub removed_count: usize,
+    /// Models that the registry did not know.
+    pub created_count: usize,
+}
+
+impl Inventories {
+    /// What a database knows.
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger }
+    }
+
+    /// Whether servers have what references stand for. No servers: all that
+    /// have an inventory, by alias.
+    ///
+    /// # Errors
+    /// [`ModelError::TooManyAnswers`].
+    pub async fn check(
+        &self,
+        references: Vec<Reference>,
+        servers: Vec<String>,
+        max_age: Duration,
+    ) -> Result<Vec<ServerPresence>, ModelError> {
+        let freshness = Freshness {
+            now: self.ledger.clock().now(),
+            max_age,
+        };
+        self.ledger
+            .read("check_availability", move |connection| {
+                check(connection, &references, servers, freshness)
+            })
+            .await
+    }
+
+    /// Lets an inventory take effect, all of it at once.
+    ///
+    /// # Errors
+    /// [`ModelError::BaseMismatch`], [`ModelError::ServerLimit`].
+    pub async fn sync(&self, update: InventoryUpdate) -> Result<Synced, ModelError> {
+        self.ledger
+            .change("sync_server_inventory", move |connection, now| {
+                let on_file = store::inventories::get(connection, &update.server)?;
+                match &on_file {
+                    // Said before: a repetition changes nothing but the time.
+                    Some(on_file) if on_file.generation == update.generation => {
+                        store::inventories::touch(connection, &update.server, now)?;
+                        store::availability::touch_listed(connection, &update.server, now)?;
+                        let inventory = Inventory {
+                            synced_at: now,
+                            ..on_file.clone()
+                        };
+                        return Ok(Changed::silent(Synced {
+                            inventory,
+                            added_count: 0,
+                            removed_count: 0,
+                            created_count: 0,
+                        }));
+                    }
+                    _ => accept(connection, &update, on_file.as_ref())?,
+                }
+                let applied = store::sync::apply(connection, &update, on_file.as_ref(), now)?;
+                Ok(Changed {
+                    answer: Synced {
+                        inventory: applied.inventory,
+                        added_count: applied.added_count,
+                        removed_count: applied.removed_count,
+                        created_count: applied.created_count,
+                    },
+                    events: applied.events,
+                })
+            })
+            .await
+    }
+
+    /// Says that a model is on a server now; without a title, the title on file
+    /// stays, or is the model's file name.
+    ///
+    /// # Errors
+    /// [`ModelError::ModelNotFound`].
+    pub async fn set(
+        &self,
+        server: String,
+        model_id: i64,
+        title: Option<String>,
+    ) -> Result<Availability, ModelError> {
+        self.ledger
+            .change("set_model_availability", move |connection, now| {
+                let model = store::models::get(connection, model_id)?
+                    .ok_or(ModelError::ModelNotFound(model_id))?;
+                let before = store::availability::get(connection, &server, model_id)?;
+                let new_title = match (&title, &before) {
+                    (Some(title), _) => Some(title.clone()),
+                    (None, None) => Some(model.facts.filename.clone()),
+                    (None, Some(_)) => None,
+                };
+                let new_title = new_title.as_deref();
+                store::availability::put(connection, &server, model_id, new_title, now)?;
+                if let Some(title) = new_title {
+                    let file = ListedModel {
+                        kind: model.facts.kind,
+                        title: title.to_owned(),
+                        path: String::new(),
+                        sha256: model.facts.sha256,
+                        alias: String::new(),
+                    };
+                    store::files::put_set(connection, &server, model_id, &file)?;
+                }
+                let after = get(connection, &server, model_id)?;
+                let events = match &before {
+                    None => vec![NewEvent::presence(EventKind::Added, &server, model_id)],
+                    Some(before) if before.title != after.title => {
+                        vec![NewEvent::inventory(&server)]
+                    }
+                    Some(_) => Vec::new(),
+                };
+                Ok(Changed {
+                    answer: after,
+                    events,
+                })
+            })
+            .await
+    }
+
+    /// Says that a model is not on a server.
+    ///
+    /// # Errors
+    /// [`ModelError::AvailabilityNotFound`].
+    pub async fn delete(&self, server: String, model_id: i64) -> Result<(), ModelError> {
+        self.ledger
+            .change("delete_model_availability", move |connection, _| {
+                if !store::availability::delete(connection, &server, model_id)? {
+                    let server = server.clone();
+                    return Err(ModelError::AvailabilityNotFound { server, model_id });
+                }
+                store::files::delete_of(connection, &server, model_id)?;
+                let event = NewEvent::presence(EventKind::Removed, &server, model_id);
+                Ok(Changed::with((), event))
+            })
+            .await
+    }
+
+    /// At most `limit` facts after the row `after`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn list(
+        &self,
+        filter: AvailabilityFilter,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Availability>, ModelError> {
+        self.ledger
+            .read("list_availability", move |connection| {
+                Ok(store::availability::list(
+                    connection, &filter, after, limit,
+                )?)
+            })
+            .await
+    }
+
+    /// At most `limit` inventories of servers after `after`, by alias.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn list_inventories(
+        &self,
+        after: String,
+        limit: usize,
+    ) -> Result<Vec<Inventory>, ModelError> {
+        self.ledger
+            .read("list_inventories", move |connection| {
+                Ok(store::inventories::list(connection, &after, limit)?)
+            })
+            .await
+    }
+}
+
+fn get(
+    connection: &mut SqliteConnection,
+    server: &str,
+    model_id: i64,
+) -> Result<Availability, ModelError> {
+    store::availability::get(connection, server, model_id)?.ok_or_else(|| {
+        ModelError::AvailabilityNotFound {
+            server: server.to_owned(),
+            model_id,
+        }
+    })
+}
+
+fn accept(
+    connection: &mut SqliteConnection,
+    update: &InventoryUpdate,
+    on_file: Option<&Inventory>,
+) -> Result<(), ModelError> {
+    let generation = on_file.map(|inventory| inventory.generation.as_str());
+    if let InventoryMode::Delta { base } = &update.mode
+        && generation != Some(base.as_str())
+    {
+        return Err(ModelError::BaseMismatch {
+            server: update.server.clone(),
+            asked: base.clone(),
+            on_file: generation.map(str::to_owned),
+        });
+    }
+    let servers = usize::try_from(store::inventories::count(connection)?).unwrap_or(usize::MAX);
+    if on_file.is_none() && servers >= SERVERS_MAX {
+        return Err(ModelError::ServerLimit { limit: SERVERS_MAX });
+    }
+    Ok(())
+}
+
+fn check(
+    connection: &mut SqliteConnection,
+    references: &[Reference],
+    servers: Vec<String>,
+    freshness: Freshness,
+) -> Result<Vec<ServerPresence>, ModelError> {
+    let mut asked: Vec<(String, Option<Inventory>)> = Vec::with_capacity(servers.len());
+    if servers.is_empty() {
+        let all = store::inventories::list(connection, "", SERVERS_MAX)?;
+        asked.extend(
+            all.into_iter()
+                .map(|known| (known.server.clone(), Some(known))),
+        );
+    } else {
+        for server in servers {
+            let inventory = store::inventories::get(connection, &server)?;
+            asked.push((server, inventory));
+        }
+    }
+    let too_many = ModelError::TooManyAnswers {
+        references: references.len(),
+        servers: asked.len(),
+        limit: ANSWERS_MAX,
+    };
+    if references.len().saturating_mul(asked.len()) > ANSWERS_MAX {
+        return Err(too_many);
+    }
+    let mut may_fit = store::lookup::may_fit(connection, references)?;
+    let wanted: HashSet<&str> = asked.iter().map(|(server, _)| server.as_str()).collect();
+    for model in may_fit.iter_mut().flat_map(|one| &mut one.models) {
+        model
+            .seen_on
+            .retain(|seen| wanted.contains(seen.server.as_str()));
+        model
+            .files
+            .retain(|file| wanted.contains(file.server.as_str()));
+    }
+    let of_server = |(server, inventory): (String, Option<Inventory>)| {
+        let known = inventory.is_some();
+        let presences = references.iter().zip(&may_fit).map(|(reference, may_fit)| {
+            availability::presence(reference, &server, known, may_fit, freshness)
+        });
+        ServerPresence {
+            presences: presences.collect(),
+            server,
+            inventory,
+        }
+    };
+    Ok(asked.into_iter().map(of_server).collect())
+}

@@ -1,0 +1,135 @@
+//! Owns the one door to the database: every change takes the time, notes its
+//! events in the same transaction, and wakes the watchers once it is on disk.
+//! It does not know what changes mean.
+
+use chrono::{DateTime, Utc};
+use diesel::SqliteConnection;
+use service_kit::clock::Clock;
+use service_kit::database::{Database, DatabaseError};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::error::ModelError;
+use crate::events::NewEvent;
+use crate::store;
+
+/// The database with its clock and its watchers. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    database: Database,
+    clock: Clock,
+    /// A hint that events may have been added; the table is the truth.
+    changed: watch::Sender<()>,
+    events_kept: u32,
+    epoch: String,
+    /// Changes run to their end here, even when nobody waits for them any more,
+    /// so that a change on disk always wakes the watchers.
+    running: TaskTracker,
+}
+
+/// What a change answers, and what watchers are to be told of it.
+pub(crate) struct Changed<T> {
+    pub(crate) answer: T,
+    pub(crate) events: Vec<NewEvent>,
+}
+
+impl<T> Changed<T> {
+    /// A change that nobody watches.
+    pub(crate) fn silent(answer: T) -> Self {
+        Self {
+            answer,
+            events: Vec::new(),
+        }
+    }
+
+    /// A change with one event.
+    pub(crate) fn with(answer: T, event: NewEvent) -> Self {
+        Self {
+            answer,
+            events: vec![event],
+        }
+    }
+}
+
+impl Ledger {
+    /// A ledger that keeps the last `events_kept` events. `epoch` names this
+    /// life of the database.
+    pub fn new(database: Database, clock: Clock, events_kept: u32, epoch: String) -> Self {
+        Self {
+            database,
+            clock,
+            changed: watch::Sender::new(()),
+            events_kept,
+            epoch,
+            running: TaskTracker::new(),
+        }
+    }
+
+    /// The clock of everything that is written.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The name of this life of the database.
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// Hears of changes from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Runs a change; its events are on disk with it, or neither is.
+    pub(crate) async fn change<T, F>(&self, name: &'static str, mut f: F) -> Result<T, ModelError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut SqliteConnection, DateTime<Utc>) -> Result<Changed<T>, ModelError>
+            + Send
+            + 'static,
+    {
+        let Self {
+            database,
+            clock,
+            changed,
+            events_kept,
+            ..
+        } = self.clone();
+        let change = async move {
+            let (answer, told) = database
+                .write(name, move |connection| {
+                    let now = clock.now();
+                    let Changed { answer, events } = f(connection, now)?;
+                    store::events::append(connection, &events, events_kept, now)?;
+                    Ok::<_, ModelError>((answer, !events.is_empty()))
+                })
+                .await?;
+            if told {
+                changed.send_replace(());
+            }
+            Ok(answer)
+        };
+        let done = self.running.spawn(change.in_current_span()).await;
+        done.unwrap_or(Err(ModelError::Database(DatabaseError::Panicked)))
+    }
+
+    /// Waits for changes under way and closes the database.
+    ///
+    /// # Errors
+    /// When the database cannot be closed in order.
+    pub async fn close(self) -> Result<(), DatabaseError> {
+        self.running.close();
+        self.running.wait().await;
+        self.database.close().await
+    }
+
+    /// Reads in one state of the database.
+    pub(crate) async fn read<T, F>(&self, name: &'static str, f: F) -> Result<T, ModelError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> Result<T, ModelError> + Send + 'static,
+    {
+        self.database.read(name, f).await
+    }
+}

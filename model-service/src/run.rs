@@ -1,0 +1,255 @@
+//! Owns the start and the end of the service. It does not own the process:
+//! signals and exit codes are `main.rs`'s.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use prometheus_client::registry::Registry;
+use service_kit::clock::Clock;
+use service_kit::database::{Database, DatabaseError, DatabaseLock, DatabaseOptions, LockError};
+use service_kit::exit::Exit;
+use service_kit::layers::RpcMetrics;
+use service_kit::metrics_http::{self, MetricsHttp};
+use service_kit::migrate::{self, MigrateError, MigrateOptions, MigrationReport, Schema};
+use service_kit::server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions};
+use service_kit::shutdown::Shutdown;
+use tokio::net::TcpListener;
+
+use crate::api;
+use crate::config::{self, Config};
+use crate::ledger::Ledger;
+use crate::metrics::{DatabaseFigures, ModelMetrics};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/models");
+const PROGRAM: &str = concat!("model-service ", env!("CARGO_PKG_VERSION"));
+
+/// Longest message that is decoded. Ten thousand items of an inventory with
+/// long paths fit.
+const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The schema that this program needs.
+pub(crate) const fn schema() -> Schema {
+    Schema {
+        database: "mobilesd_models",
+        migrations: MIGRATIONS,
+        program: PROGRAM,
+    }
+}
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The database cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database was not migrated.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The gRPC port cannot be opened.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The port for Prometheus cannot be opened.
+    #[error("cannot listen on {address} for Prometheus: {source}")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The start was interrupted by a panic.
+    #[error("the start was interrupted by a panic")]
+    Panicked,
+}
+
+impl StartError {
+    /// How the program ends because of it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Lock(LockError::Held { .. }) => Exit::Locked,
+            Self::Migrate(error) if error.is_bad_data() => Exit::BadData,
+            Self::Database(DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_)) => {
+                Exit::BadData
+            }
+            Self::Folder { .. }
+            | Self::Lock(_)
+            | Self::Migrate(_)
+            | Self::Database(_)
+            | Self::Server(_)
+            | Self::Metrics { .. }
+            | Self::Panicked => Exit::Failure,
+        }
+    }
+}
+
+/// Starts the service on a bound listener. Health answers NOT_SERVING from the
+/// first moment; when this returns, the database is migrated and calls get
+/// through.
+///
+/// # Errors
+/// [`StartError`]; the port is closed again then.
+pub async fn start(
+    config: Config,
+    listener: TcpListener,
+    clock: Clock,
+) -> Result<Running, StartError> {
+    let shutdown = Shutdown::new(clock.clone());
+    let mut registry = metrics_http::registry();
+    let rpc_metrics = RpcMetrics::new(&mut registry);
+    let metrics = ModelMetrics::new(&mut registry);
+    let limits = Limits {
+        message_bytes: MESSAGE_BYTES_MAX,
+        ..Limits::default()
+    };
+    let options = ServerOptions {
+        service_names: api::SERVICE_NAMES.to_vec(),
+        descriptor_sets: vec![stablequeue_proto::FILE_DESCRIPTOR_SET],
+        limits,
+        grace: config.grace,
+        ..ServerOptions::default()
+    };
+    let handle = Server::start(
+        listener,
+        options,
+        rpc_metrics,
+        shutdown.clone(),
+        clock.clone(),
+    )
+    .await?;
+    let (database, epoch) = open(config.database(), clock.clone()).await?;
+    registry.register_collector(Box::new(DatabaseFigures(database.clone())));
+    let metrics_http = match config.metrics_listen {
+        None => None,
+        Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
+    };
+    let ledger = Ledger::new(database, clock, config.events_kept, epoch);
+    handle
+        .open(api::routes(&ledger, &metrics, &shutdown, MESSAGE_BYTES_MAX))
+        .await;
+    tracing::info!(address = %handle.local_addr(), "serving");
+    Ok(Running {
+        handle,
+        metrics_http,
+        ledger,
+        shutdown,
+        grace: config.grace,
+    })
+}
+
+/// Brings the database in a folder to the schema of this program.
+///
+/// # Errors
+/// [`StartError`]; the database is as it was then.
+pub fn migrate(data_dir: &Path, clock: &Clock) -> Result<MigrationReport, StartError> {
+    let (_lock, report) = locked_and_migrated(&config::database(data_dir), clock)?;
+    Ok(report)
+}
+
+fn locked_and_migrated(
+    path: &Path,
+    clock: &Clock,
+) -> Result<(DatabaseLock, MigrationReport), StartError> {
+    if let Some(folder) = path.parent() {
+        let fault = |source| StartError::Folder {
+            path: folder.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(folder).map_err(fault)?;
+    }
+    let lock = DatabaseLock::acquire(path, "model-service")?;
+    let options = MigrateOptions::default();
+    let report = migrate::migrate(path, &lock, &schema(), clock.now(), &options)?;
+    Ok((lock, report))
+}
+
+/// The migrated database and its epoch.
+async fn open(path: PathBuf, clock: Clock) -> Result<(Database, String), StartError> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let (lock, _) = locked_and_migrated(&path, &clock)?;
+        Ok::<_, StartError>(Database::open(&path, lock, DatabaseOptions::default())?)
+    });
+    let database = opened.await.map_err(|_| StartError::Panicked)??;
+    let epoch = database.read("read_epoch", migrate::epoch).await?;
+    Ok((database, epoch))
+}
+
+async fn serve_metrics(
+    address: SocketAddr,
+    registry: Registry,
+    clock: Clock,
+) -> Result<MetricsHttp, StartError> {
+    let fault = |source| StartError::Metrics { address, source };
+    let listener = server::bind(address).await.map_err(fault)?;
+    MetricsHttp::start(listener, Arc::new(registry), clock).map_err(fault)
+}
+
+/// A service that takes calls. End it with [`Running::stop`] or
+/// [`Running::finished`]; dropping it cuts every call.
+#[derive(Debug)]
+pub struct Running {
+    handle: ServerHandle,
+    metrics_http: Option<MetricsHttp>,
+    ledger: Ledger,
+    shutdown: Shutdown,
+    grace: Duration,
+}
+
+impl Running {
+    /// The address of the gRPC port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// The address of the port for Prometheus, if there is one.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_http.as_ref().map(MetricsHttp::local_addr)
+    }
+
+    /// The signal to stop; who gives it lets [`Running::finished`] return.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Waits for the signal to stop, then ends everything within the grace
+    /// period: streams with their last resume token, calls, the database.
+    ///
+    /// # Errors
+    /// When the database cannot be closed in order; nothing acknowledged is lost.
+    pub async fn finished(self) -> Result<(), DatabaseError> {
+        self.shutdown.requested().await;
+        if let Err(cut) = self.handle.finished().await {
+            tracing::warn!(%cut, "not every call ended in time");
+        }
+        if let Err(still_running) = self.shutdown.wait(self.grace).await {
+            tracing::warn!(%still_running, "not every task ended in time");
+        }
+        self.ledger.close().await?;
+        if let Some(metrics_http) = self.metrics_http {
+            metrics_http.finished().await;
+        }
+        Ok(())
+    }
+
+    /// Gives the signal to stop and waits for the end.
+    ///
+    /// # Errors
+    /// As [`Running::finished`].
+    pub async fn stop(self) -> Result<(), DatabaseError> {
+        self.shutdown.begin();
+        self.finished().await
+    }
+}

@@ -1,0 +1,245 @@
+//! A running service with a manual clock, its clients, and short ways to say
+//! what tests say often.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use model_service::{Config, Running, start};
+use service_kit::clock::{Clock, ManualClock, from_text};
+use service_kit::server;
+use stablequeue_proto::models::v1::availability_service_client::AvailabilityServiceClient;
+use stablequeue_proto::models::v1::model_service_client::ModelServiceClient;
+use stablequeue_proto::models::v1::sync_server_inventory_request::Part;
+use stablequeue_proto::models::v1::*;
+use tempfile::TempDir;
+use tonic::Status;
+use tonic::transport::Channel;
+
+pub(crate) const SHA: &str = "2870ca6e33d3665391b10c77641074755bf3b0283449ef1d52486dc7cfe392c8";
+pub(crate) const OTHER: &str = "fc03d15844113d66863f59e8c296ec1cc549be7f6f93c6904c51333e9e2364fc";
+
+/// Longest wait for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what must happen, with a bound.
+pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("it must happen soon")
+}
+
+pub(crate) struct Service {
+    pub(crate) models: ModelServiceClient<Channel>,
+    pub(crate) availability: AvailabilityServiceClient<Channel>,
+    pub(crate) hand: ManualClock,
+    pub(crate) running: Running,
+    pub(crate) folder: TempDir,
+}
+
+impl Service {
+    pub(crate) async fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), |_| {}).await
+    }
+
+    pub(crate) async fn in_folder(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::in_folder(folder.path());
+        change(&mut config);
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (clock, hand) = Clock::manual(time_of_start());
+        let running = start(config, listener, clock).await.unwrap();
+        let address = format!("http://{}", running.local_addr());
+        let channel = Channel::from_shared(address)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            models: ModelServiceClient::new(channel.clone()),
+            availability: AvailabilityServiceClient::new(channel),
+            hand,
+            running,
+            folder,
+        }
+    }
+
+    /// Stops the service and starts it again on the same folder.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self {
+            models,
+            availability,
+            hand: _,
+            running,
+            folder,
+        } = self;
+        drop((models, availability));
+        running.stop().await.unwrap();
+        Self::in_folder(folder, |_| {}).await
+    }
+
+    pub(crate) async fn create(&mut self, model: Model) -> Model {
+        let created = self
+            .models
+            .create_model(CreateModelRequest { model: Some(model) })
+            .await;
+        created.unwrap().into_inner().model.unwrap()
+    }
+
+    pub(crate) async fn get(&mut self, model_id: &str) -> Result<Model, Status> {
+        let view = ModelView::Full.into();
+        let request = GetModelRequest {
+            model_id: model_id.to_owned(),
+            view,
+        };
+        Ok(self
+            .models
+            .get_model(request)
+            .await?
+            .into_inner()
+            .model
+            .unwrap())
+    }
+
+    pub(crate) async fn all_models(&mut self) -> Vec<Model> {
+        let view = ModelView::Full.into();
+        let request = ListModelsRequest {
+            view,
+            ..ListModelsRequest::default()
+        };
+        self.models
+            .list_models(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .models
+    }
+
+    pub(crate) async fn sync(
+        &mut self,
+        header: InventoryHeader,
+        items: Vec<InventoryItem>,
+    ) -> Result<SyncServerInventoryResponse, Status> {
+        let messages = [Part::Header(header), Part::Items(InventoryItems { items })];
+        let messages = messages.map(|part| SyncServerInventoryRequest { part: Some(part) });
+        let answer = self
+            .availability
+            .sync_server_inventory(stream::iter(messages))
+            .await;
+        Ok(answer?.into_inner())
+    }
+
+    /// A full inventory that must be taken.
+    pub(crate) async fn full(
+        &mut self,
+        server: &str,
+        generation: &str,
+        models: Vec<InventoryModel>,
+    ) -> SyncServerInventoryResponse {
+        self.sync(header(server, generation), items(models))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn check(
+        &mut self,
+        references: &[&str],
+        servers: &[&str],
+    ) -> Vec<ServerAvailability> {
+        let request = CheckAvailabilityRequest {
+            references: references.iter().map(|text| reference(text)).collect(),
+            servers: servers.iter().map(|&server| server.to_owned()).collect(),
+            max_age: None,
+        };
+        self.availability
+            .check_availability(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .servers
+    }
+
+    /// The answer for one reference on one server.
+    pub(crate) async fn check_one(&mut self, text: &str, server: &str) -> ReferenceAvailability {
+        let mut servers = self.check(&[text], &[server]).await;
+        servers.remove(0).references.remove(0)
+    }
+
+    pub(crate) async fn resolve(&mut self, text: &str) -> ModelResolution {
+        let request = ResolveModelsRequest {
+            references: vec![reference(text)],
+        };
+        let answer = self
+            .models
+            .resolve_models(request)
+            .await
+            .unwrap()
+            .into_inner();
+        answer.resolutions.into_iter().next().unwrap()
+    }
+}
+
+pub(crate) fn time_of_start() -> DateTime<Utc> {
+    from_text("2026-11-22T11:08:00.000Z").unwrap()
+}
+
+pub(crate) fn header(server: &str, generation: &str) -> InventoryHeader {
+    InventoryHeader {
+        server: server.to_owned(),
+        generation: generation.to_owned(),
+        mode: InventoryMode::Full.into(),
+        base_generation: String::new(),
+    }
+}
+
+pub(crate) fn delta(server: &str, base: &str, generation: &str) -> InventoryHeader {
+    InventoryHeader {
+        mode: InventoryMode::Delta.into(),
+        base_generation: base.to_owned(),
+        ..header(server, generation)
+    }
+}
+
+pub(crate) fn items(models: Vec<InventoryModel>) -> Vec<InventoryItem> {
+    let item = |model| InventoryItem {
+        kind: Some(inventory_item::Kind::Model(model)),
+        removed: false,
+    };
+    models.into_iter().map(item).collect()
+}
+
+/// A checkpoint as Forge lists it: with its hash in the title once it is known.
+pub(crate) fn listed(name: &str, sha256: &str) -> InventoryModel {
+    let hash = sha256
+        .get(..10)
+        .map(|digits| format!(" [{digits}]"))
+        .unwrap_or_default();
+    InventoryModel {
+        r#type: ModelType::Checkpoint.into(),
+        title: format!("{name}{hash}"),
+        path: format!("/srv/models/{name}"),
+        sha256: sha256.to_owned(),
+        alias: String::new(),
+    }
+}
+
+pub(crate) fn model(path: &str, sha256: &str) -> Model {
+    Model {
+        name: "A model".to_owned(),
+        r#type: ModelType::Checkpoint.into(),
+        local_path: path.to_owned(),
+        hash_sha256: sha256.to_owned(),
+        ..Model::default()
+    }
+}
+
+pub(crate) fn reference(text: &str) -> ModelReference {
+    ModelReference {
+        reference: text.to_owned(),
+        r#type: ModelType::Unspecified.into(),
+    }
+}
+
+pub(crate) fn reason(status: &Status) -> String {
+    service_kit::status::reason_of(status).unwrap_or_default()
+}

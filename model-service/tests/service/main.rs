@@ -1,0 +1,11 @@
+//! What model-service promises, through real gRPC on a port of its own. One
+//! module per part of the surface, one test per promise.
+
+mod availability;
+mod bad_input;
+mod harness;
+mod inventories;
+mod models;
+mod process;
+mod references;
+mod watching;

@@ -1,0 +1,298 @@
+//! The pair in this process, on free ports and a temporary folder, with Forge
+//! stand-ins beside it.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use forge_sim::{ForgeSim, SimConfig};
+use service_kit::clock::Clock;
+use stablequeue_proto::{
+    jobs::v1::{
+        self as jobs, job_service_client::JobServiceClient,
+        server_service_client::ServerServiceClient,
+    },
+    models::v1::{
+        availability_service_client::AvailabilityServiceClient,
+        model_service_client::ModelServiceClient,
+    },
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::transport::Channel;
+
+use crate::wait;
+
+/// How a pair is started.
+#[derive(Clone, Debug)]
+pub struct PairOptions {
+    /// How patient job-service's loops are.
+    pub pace: job_service::core::Pace,
+}
+
+impl Default for PairOptions {
+    fn default() -> Self {
+        Self {
+            pace: job_service::core::Pace {
+                probe: Duration::from_millis(200),
+                inventory: Duration::from_millis(500),
+                second_look: Duration::from_millis(50),
+                progress: Duration::from_millis(50),
+                // What is sent is sent because of an event.
+                sweep: None,
+                unknown_grace: Duration::from_millis(500),
+                retry_first: Duration::from_millis(50),
+                retry_most: Duration::from_millis(400),
+                recovery: Duration::from_secs(2),
+                ..job_service::core::Pace::default()
+            },
+        }
+    }
+}
+
+/// A running pair. Its parts can be stopped and started again on the same
+/// ports and data.
+pub struct Pair {
+    /// The data folder of both.
+    pub folder: TempDir,
+    options: PairOptions,
+    models: Option<model_service::Running>,
+    jobs: Option<job_service::Running>,
+    models_addr: std::net::SocketAddr,
+    jobs_addr: std::net::SocketAddr,
+}
+
+/// A Forge stand-in with a folder of its own.
+pub struct Sim {
+    /// The stand-in.
+    pub sim: ForgeSim,
+    /// Its folder, which lives as long as it.
+    pub folder: TempDir,
+}
+
+impl Pair {
+    /// Starts a pair with these options.
+    pub async fn start(options: PairOptions) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let models = start_models(folder.path().into(), "127.0.0.1:0").await?;
+        let models_addr = models.local_addr();
+        let jobs = start_jobs(folder.path().into(), "127.0.0.1:0", models_addr, &options).await?;
+        let jobs_addr = jobs.local_addr();
+        Ok(Self {
+            folder,
+            options,
+            models: Some(models),
+            jobs: Some(jobs),
+            models_addr,
+            jobs_addr,
+        })
+    }
+
+    /// Stops model-service.
+    pub async fn stop_models(&mut self) -> Result<()> {
+        if let Some(models) = self.models.take() {
+            models.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts model-service again where it was.
+    pub async fn start_models(&mut self) -> Result<()> {
+        let addr = self.models_addr.to_string();
+        self.models = Some(start_models(self.folder.path().into(), &addr).await?);
+        Ok(())
+    }
+
+    /// Stops job-service.
+    pub async fn stop_jobs(&mut self) -> Result<()> {
+        if let Some(jobs) = self.jobs.take() {
+            jobs.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts job-service again where it was.
+    pub async fn start_jobs(&mut self) -> Result<()> {
+        let addr = self.jobs_addr.to_string();
+        let folder = self.folder.path().into();
+        self.jobs = Some(start_jobs(folder, &addr, self.models_addr, &self.options).await?);
+        Ok(())
+    }
+
+    /// A client of JobService.
+    pub async fn jobs(&self) -> Result<JobServiceClient<Channel>> {
+        Ok(JobServiceClient::new(channel(self.jobs_addr).await?))
+    }
+
+    /// A client of ServerService.
+    pub async fn servers(&self) -> Result<ServerServiceClient<Channel>> {
+        Ok(ServerServiceClient::new(channel(self.jobs_addr).await?))
+    }
+
+    /// A client of ModelService.
+    pub async fn models(&self) -> Result<ModelServiceClient<Channel>> {
+        Ok(ModelServiceClient::new(channel(self.models_addr).await?))
+    }
+
+    /// A client of AvailabilityService.
+    pub async fn availability(&self) -> Result<AvailabilityServiceClient<Channel>> {
+        Ok(AvailabilityServiceClient::new(
+            channel(self.models_addr).await?,
+        ))
+    }
+
+    /// Registers a stand-in and waits until it is healthy and its inventory is
+    /// with model-service.
+    pub async fn add(&self, alias: &str, sim: &Sim) -> Result<()> {
+        self.add_as(alias, sim, jobs::ServerUsage::Dedicated).await
+    }
+
+    /// The same with a usage.
+    pub async fn add_as(&self, alias: &str, sim: &Sim, usage: jobs::ServerUsage) -> Result<()> {
+        let server = jobs::Server {
+            alias: alias.to_owned(),
+            base_url: sim.sim.url(),
+            usage: usage.into(),
+            ..jobs::Server::default()
+        };
+        let mut servers = self.servers().await?;
+        servers
+            .create_server(jobs::CreateServerRequest {
+                server: Some(server),
+            })
+            .await?;
+        wait::until("the server becomes healthy", || {
+            let mut servers = servers.clone();
+            let alias = alias.to_owned();
+            async move {
+                let answer = servers
+                    .get_server(jobs::GetServerRequest { alias })
+                    .await
+                    .map_err(|error| error.to_string())?;
+                let server = answer.into_inner().server.unwrap_or_default();
+                let status = server.status.clone().unwrap_or_default();
+                let ready = status.health() == jobs::ServerHealth::Healthy
+                    && status.inventory_time.is_some();
+                if ready {
+                    Ok(())
+                } else {
+                    Err(format!("{server:?}"))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Submits a job and answers its id.
+    pub async fn submit(&self, request: jobs::SubmitJobRequest) -> Result<String> {
+        let answer = self.jobs().await?.submit_job(request).await?;
+        let job = answer.into_inner().job.context("no job in the answer")?;
+        Ok(job.job_id)
+    }
+
+    /// One job, in full.
+    pub async fn job(&self, id: &str) -> Result<jobs::Job> {
+        let request = jobs::GetJobRequest {
+            job_id: id.to_owned(),
+            view: jobs::JobView::Full.into(),
+        };
+        let answer = self.jobs().await?.get_job(request).await?;
+        answer.into_inner().job.context("no job in the answer")
+    }
+
+    /// Waits until a job looks like this.
+    pub async fn job_when(
+        &self,
+        id: &str,
+        what: &str,
+        wanted: impl Fn(&jobs::Job) -> bool,
+    ) -> Result<jobs::Job> {
+        wait::until(what, || async {
+            let job = self.job(id).await.map_err(|error| error.to_string())?;
+            if wanted(&job) {
+                Ok(job)
+            } else {
+                Err(format!("{job:#?}"))
+            }
+        })
+        .await
+    }
+
+    /// Waits until a job has ended.
+    pub async fn ended(&self, id: &str) -> Result<jobs::Job> {
+        use jobs::JobState::{Cancelled, Completed, Failed};
+        self.job_when(id, "the job ends", |job| {
+            matches!(job.state(), Completed | Failed | Cancelled)
+        })
+        .await
+    }
+
+    /// Where an image lies.
+    #[must_use]
+    pub fn image_path(&self, sha256: &str) -> PathBuf {
+        let images = self.folder.path().join("images");
+        images.join(&sha256[..2]).join(format!("{sha256}.png"))
+    }
+}
+
+impl Sim {
+    /// A stand-in that takes no time.
+    pub async fn instant() -> Result<Self> {
+        Self::with(|_| {}).await
+    }
+
+    /// A stand-in that takes no time, changed before it starts.
+    pub async fn with(change: impl FnOnce(&mut SimConfig)) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut config = SimConfig::instant(folder.path());
+        change(&mut config);
+        Ok(Self {
+            sim: ForgeSim::start(config).await?,
+            folder,
+        })
+    }
+}
+
+/// A small txt2img with a prompt.
+#[must_use]
+pub fn txt2img(prompt: &str) -> jobs::SubmitJobRequest {
+    params(jobs::GenerationParams {
+        prompt: prompt.to_owned(),
+        steps: Some(2),
+        width: Some(64),
+        height: Some(64),
+        ..jobs::GenerationParams::default()
+    })
+}
+
+/// A submission of typed parameters.
+#[must_use]
+pub fn params(params: jobs::GenerationParams) -> jobs::SubmitJobRequest {
+    jobs::SubmitJobRequest {
+        input: Some(jobs::submit_job_request::Input::Params(params)),
+        ..jobs::SubmitJobRequest::default()
+    }
+}
+
+async fn channel(addr: std::net::SocketAddr) -> Result<Channel> {
+    Ok(Channel::from_shared(format!("http://{addr}"))?
+        .connect()
+        .await?)
+}
+
+async fn start_models(data_dir: PathBuf, addr: &str) -> Result<model_service::Running> {
+    let listener = TcpListener::bind(addr).await?;
+    let config = model_service::Config::in_folder(data_dir);
+    Ok(model_service::start(config, listener, Clock::system()).await?)
+}
+
+async fn start_jobs(
+    data_dir: PathBuf,
+    addr: &str,
+    models: std::net::SocketAddr,
+    options: &PairOptions,
+) -> Result<job_service::Running> {
+    let listener = TcpListener::bind(addr).await?;
+    let mut config = job_service::Config::in_folder(data_dir, format!("http://{models}"));
+    config.pace = options.pace.clone();
+    Ok(job_service::start(config, listener, Clock::system()).await?)
+}

@@ -1,0 +1,3 @@
+//! The pair from the outside: one module per behaviour.
+
+mod a_job_becomes_an_image;
