@@ -56,7 +56,7 @@ impl From<Error> for Failure {
             Error::ServerNotFound(alias) => Failure::not_found("server", alias),
             Error::ServerExists(alias) => Failure::already_exists("server", alias),
             Error::ServerInUse { alias, why } => {
-                Failure::precondition("SERVER_IN_USE", &format!("server/{alias}"), &why)
+                Failure::precondition("SERVER_IN_USE", format!("server/{alias}"), why)
             }
             Error::TooManyServers(_) => {
                 Failure::exhausted("TOO_MANY_SERVERS", "servers", &words, None)

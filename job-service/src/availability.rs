@@ -258,6 +258,7 @@ impl Availability {
             generation: generation.to_owned(),
             mode: proto::InventoryMode::Full.into(),
             base_generation: String::new(),
+            item_count: Some(i32::try_from(items.len()).unwrap_or(i32::MAX)),
         };
         let mut parts = vec![proto::SyncServerInventoryRequest {
             part: Some(Part::Header(header)),

@@ -27,6 +27,9 @@ pub struct Pace {
     /// How long a task that a server does not know may still be on its way,
     /// while the server is idle.
     pub unknown_grace: Duration,
+    /// How long a server may have nothing of an attempt while its answer is
+    /// still awaited, before the answer counts as lost.
+    pub answer_grace: Duration,
     /// Before the first retry; doubles with each, with full jitter.
     pub retry_first: Duration,
     /// The longest wait before a retry.
@@ -46,6 +49,7 @@ impl Default for Pace {
             progress: Duration::from_millis(500),
             sweep: Some(Duration::from_secs(30)),
             unknown_grace: Duration::from_secs(10),
+            answer_grace: Duration::from_secs(30),
             retry_first: Duration::from_secs(1),
             retry_most: Duration::from_secs(60),
             event_retention: Duration::from_secs(7 * 24 * 3600),

@@ -11,7 +11,7 @@ use crate::{
     job::{AppType, Attempt, Event, Image, Job, JobState},
     request::{GenerationRequest, SEED_MAX},
     store::{
-        attempts, events, images,
+        attempts, events, images, input_images,
         jobs::{self, Cursor, JobFilter, NewJob},
     },
 };
@@ -89,6 +89,7 @@ impl Jobs {
             source_info,
         } = submission;
         request.normalise();
+        let pictures = request.take_pictures();
         let drawn = |asked: Option<i64>| match asked {
             Some(seed) if seed >= 0 => seed,
             _ => rand::random_range(0..=SEED_MAX),
@@ -111,7 +112,11 @@ impl Jobs {
         let (mut job, sequence) = self
             .core
             .database
-            .write("submit_job", move |conn| jobs::insert(conn, &new, now))
+            .write("submit_job", move |conn| {
+                let inserted = jobs::insert(conn, &new, now)?;
+                input_images::insert(conn, &new.id, &pictures, now)?;
+                Ok::<_, Error>(inserted)
+            })
             .await?;
         self.core.metrics.submitted.inc();
         self.core.hints.job_changed(&job.id);

@@ -10,6 +10,8 @@ mod options;
 mod pictures;
 mod size;
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 pub use check::Violation;
@@ -17,6 +19,7 @@ pub use limits::*;
 pub(crate) use lora::{lora_tags, rename_loras};
 pub use options::{FOLDER_OPTIONS, OWN_OPTIONS, SETTABLE_OPTIONS};
 pub(crate) use options::{OPTIONS, OptionKind};
+pub use pictures::InputImage;
 
 use crate::job::{Endpoint, ModelRole, Requirement};
 
@@ -193,6 +196,18 @@ impl GenerationRequest {
     #[must_use]
     pub fn hires(&self) -> bool {
         self.endpoint == Endpoint::Txt2img && self.flag("enable_hr")
+    }
+
+    /// Takes the pictures out of a checked request, to be kept beside it; their
+    /// digests stand for them from then on.
+    pub fn take_pictures(&mut self) -> Vec<InputImage> {
+        pictures::take(&mut self.body)
+    }
+
+    /// Puts the pictures back, by their digests. The digest of one that is not
+    /// there is the error.
+    pub fn put_pictures_back(&mut self, images: &HashMap<String, Vec<u8>>) -> Result<(), String> {
+        pictures::put_back(&mut self.body, images)
     }
 
     /// The body with pictures told in words, for showing.

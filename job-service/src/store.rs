@@ -9,6 +9,7 @@ use crate::error::Error;
 pub mod attempts;
 pub mod events;
 pub mod images;
+pub mod input_images;
 pub mod jobs;
 pub mod queue;
 mod schema;

@@ -30,4 +30,4 @@ mod store;
 pub mod watch;
 
 pub use config::Config;
-pub use run::{Running, StartError, migrate, start};
+pub use run::{Running, StartError, migrate, start, start_until};

@@ -108,6 +108,20 @@ pub async fn start(
     clock: Clock,
 ) -> Result<Running, StartError> {
     let shutdown = Shutdown::new(clock.clone());
+    start_until(shutdown, config, listener, clock).await
+}
+
+/// [`start`] with a signal to stop that can be given before the start is over;
+/// the start is finished then and [`Running::finished`] returns soon.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_until(
+    shutdown: Shutdown,
+    config: Config,
+    listener: TcpListener,
+    clock: Clock,
+) -> Result<Running, StartError> {
     let mut registry = metrics_http::registry();
     let rpc_metrics = RpcMetrics::new(&mut registry);
     let metrics = ModelMetrics::new(&mut registry);

@@ -78,8 +78,8 @@ pub async fn resume(core: Arc<Core>, attempt: Attempt, attended: Attended) {
     let _seat = Seat::take(&core, &attempt);
     if attempt.phase == AttemptPhase::Claimed {
         // The phase is written before anything is sent: nothing was.
-        if let Ok((job, _)) = context::load_job(&core, &attempt).await {
-            finish(&core, &job, &attempt, Some(Ending::HandedBack)).await;
+        if let Ok(loaded) = context::load_job(&core, &attempt).await {
+            finish(&core, &loaded.job, &attempt, Some(Ending::HandedBack)).await;
         }
         return;
     }

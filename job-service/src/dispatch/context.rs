@@ -2,7 +2,7 @@
 //! out, what must come back and where it is saved. The same after a restart,
 //! since all of it comes from the database.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ use crate::{
     payload::{self, AttemptIdentity, ModelTitles, ServerProfile},
     request::GenerationRequest,
     server::{Health, Usage},
-    store::jobs,
+    store::{input_images, jobs},
     verify::ExpectedModel,
 };
 
@@ -63,15 +63,16 @@ impl Context {
         attempt: Attempt,
         state: Option<ServerState>,
     ) -> Result<Context, Unready> {
-        let (job, text) = load_job(core, &attempt).await?;
-        let request = match GenerationRequest::from_json(job.endpoint, &text) {
+        let Loaded {
+            job,
+            request_json,
+            pictures,
+        } = load_job(core, &attempt).await?;
+        let request = match readable(&job, &request_json, &pictures) {
             Ok(request) => request,
-            Err(error) => {
-                let failure = Failure::new(
-                    AttemptOutcome::PermanentError,
-                    "REQUEST_UNREADABLE",
-                    &format!("the stored parameters cannot be read: {error}"),
-                );
+            Err(why) => {
+                let outcome = AttemptOutcome::PermanentError;
+                let failure = Failure::new(outcome, "REQUEST_UNREADABLE", &why);
                 return Err(Unready::Failed(Box::new(job), failure));
             }
         };
@@ -178,24 +179,52 @@ impl Context {
     }
 }
 
+/// A job with everything that it was submitted with.
+pub struct Loaded {
+    /// The job.
+    pub job: Job,
+    /// Its request, as JSON text.
+    pub request_json: String,
+    /// The pictures it begins from, by digest.
+    pub pictures: HashMap<String, Vec<u8>>,
+}
+
 /// The job of an attempt and its request, waiting for the database as long as
 /// it takes.
-pub async fn load_job(core: &Core, attempt: &Attempt) -> Result<(Job, String), Unready> {
+pub async fn load_job(core: &Core, attempt: &Attempt) -> Result<Loaded, Unready> {
     let read = settle::until_written(core, "load_attempt", || {
         let id = attempt.job_id.clone();
         core.database.read("load_attempt", move |conn| {
-            Ok::<_, Error>((jobs::get(conn, &id)?, jobs::request_json(conn, &id)?))
+            Ok::<_, Error>(Loaded {
+                job: jobs::get(conn, &id)?,
+                request_json: jobs::request_json(conn, &id)?,
+                pictures: input_images::of_job(conn, &id)?,
+            })
         })
     })
     .await;
     match read {
-        Some(Ok(read)) => Ok(read),
+        Some(Ok(loaded)) => Ok(loaded),
         Some(Err(error)) => {
             tracing::error!(job.id = %attempt.job_id, %error, "the job cannot be read");
             Err(Unready::Stopped)
         }
         None => Err(Unready::Stopped),
     }
+}
+
+/// The request of a job, whole, or why it is not.
+fn readable(
+    job: &Job,
+    request_json: &str,
+    pictures: &HashMap<String, Vec<u8>>,
+) -> Result<GenerationRequest, String> {
+    let mut request = GenerationRequest::from_json(job.endpoint, request_json)
+        .map_err(|error| format!("the stored parameters cannot be read: {error}"))?;
+    request
+        .put_pictures_back(pictures)
+        .map_err(|sha256| format!("the picture {sha256} that it begins from is gone"))?;
+    Ok(request)
 }
 
 /// Whether a phase was entered.

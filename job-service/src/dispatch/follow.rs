@@ -16,9 +16,6 @@ use crate::{hints::Progress, job::AttemptPhase, server::Usage};
 const FAILURES_MAX: u32 = 10;
 /// Every so many looks the process is asked for its name.
 const PROCESS_EVERY: u32 = 10;
-/// How long a server may have nothing of an attempt while its answer is still
-/// awaited, before the answer counts as lost.
-const ANSWER_GRACE: Duration = Duration::from_secs(30);
 /// How long after an interrupt the server is asked whether it is calm.
 const CALM_LOOKS_MAX: u32 = 40;
 /// Between two of these looks.
@@ -122,7 +119,7 @@ impl<'a> Follower<'a> {
         let now = self.context.core.clock.monotonic();
         if !seen.alive {
             let since = *self.nothing_since.get_or_insert(now);
-            if now.saturating_sub(since) >= ANSWER_GRACE {
+            if now.saturating_sub(since) >= self.context.core.pace.answer_grace {
                 return Signal::Gone("the server has nothing of it and sent no answer".to_owned());
             }
             return Signal::GoOn;
@@ -238,10 +235,17 @@ fn phase_at_work(global: &GlobalProgress) -> AttemptPhase {
 }
 
 /// Why the process is another one than the attempt was sent to, if it is.
+///
+/// The name on file is the one of the last probe, so a server that restarted
+/// just before the request went out is known by having the task.
 pub async fn other_process(context: &Context) -> Option<String> {
     let sent_to = context.attempt.server_process.as_ref()?;
-    match context.client.app_id().await {
-        Ok(Some(process)) if process != *sent_to => Some(format!(
+    let process = match context.client.app_id().await {
+        Ok(Some(process)) if process != *sent_to => process,
+        _ => return None,
+    };
+    match context.client.task(&context.attempt.token).await {
+        Ok(task) if task.is_unknown() => Some(format!(
             "the server was restarted: it is process {process}, the request went to {sent_to}"
         )),
         _ => None,

@@ -107,6 +107,12 @@ pub async fn fetch(context: &Context) -> Result<Option<Harvest>, Barren> {
         match context.client.file(path, &sink).await {
             Ok(Fetched::Found { .. }) => {}
             Ok(Fetched::Missing) => return Ok(None),
+            // It answers, but gives no files, as behind a login of its own.
+            Err(FetchFailure::Call(CallFailure::Status {
+                status: 400..=499, ..
+            })) => {
+                return Ok(None);
+            }
             Err(FetchFailure::Call(error)) => return Err(Barren::Unreachable(error)),
             Err(FetchFailure::Sink(error)) => {
                 tracing::error!(%error, "a fetched file cannot be written");

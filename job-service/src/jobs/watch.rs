@@ -136,10 +136,12 @@ impl Watch {
     }
 
     async fn read_events(&mut self) -> Result<(), Error> {
-        let events = self.jobs.events_after(&self.job_id, self.after).await?;
-        if events.is_empty() {
-            // A token taken after the terminal event: nothing can follow.
-            self.ended = self.jobs.get(&self.job_id).await?.job.state.is_terminal();
+        let mut events = self.jobs.events_after(&self.job_id, self.after).await?;
+        if events.is_empty() && self.jobs.get(&self.job_id).await?.job.state.is_terminal() {
+            // It may have ended between the two looks. If there still is
+            // nothing, the token was taken after the terminal event.
+            events = self.jobs.events_after(&self.job_id, self.after).await?;
+            self.ended = events.is_empty();
         }
         // A full page may have more behind it.
         self.look = events.len() >= usize::try_from(super::EVENTS_PAGE).unwrap_or(usize::MAX);

@@ -1,12 +1,15 @@
 //! Pictures inside a request: are they base64 of a picture that Forge can
-//! open, and how they are told in words. Pixels are not decoded here.
+//! open, how they are kept beside it, and how they are told in words. Pixels
+//! are not decoded here.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, ImageReader};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::limits::{IMAGE_PIXELS_MAX, INPUT_SIDE_MAX};
 
@@ -60,6 +63,65 @@ pub(super) fn is_url(text: &str) -> bool {
         text.get(..scheme.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     })
+}
+
+/// A picture that a job begins from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputImage {
+    /// SHA-256 of its bytes, lower-case hexadecimal.
+    pub sha256: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The start of the text that stands for a picture which is kept apart.
+const APART: &str = "sha256:";
+/// The fields whose pictures are kept apart.
+const FIELDS: [&str; 2] = ["init_images", "mask"];
+
+/// Takes the pictures out of a checked body; their digests stand for them.
+pub(super) fn take(body: &mut Map<String, Value>) -> Vec<InputImage> {
+    let mut taken: Vec<InputImage> = Vec::new();
+    for text in texts(body) {
+        let Some(bytes) = encoded_part(text).and_then(|text| STANDARD.decode(text).ok()) else {
+            continue;
+        };
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        *text = format!("{APART}{sha256}");
+        if taken.iter().all(|image| image.sha256 != sha256) {
+            taken.push(InputImage { sha256, bytes });
+        }
+    }
+    taken
+}
+
+/// Puts pictures back where their digests stand for them. The digest of one
+/// that is not there is the error.
+pub(super) fn put_back(
+    body: &mut Map<String, Value>,
+    images: &HashMap<String, Vec<u8>>,
+) -> Result<(), String> {
+    for text in texts(body) {
+        let Some(sha256) = text.strip_prefix(APART) else {
+            continue;
+        };
+        let bytes = images.get(sha256).ok_or_else(|| sha256.to_owned())?;
+        *text = STANDARD.encode(bytes);
+    }
+    Ok(())
+}
+
+fn texts(body: &mut Map<String, Value>) -> impl Iterator<Item = &mut String> {
+    body.iter_mut()
+        .filter(|(name, _)| FIELDS.contains(&name.as_str()))
+        .flat_map(|(_, value)| match value {
+            Value::Array(items) => items.iter_mut().collect(),
+            other => vec![other],
+        })
+        .filter_map(|value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
 }
 
 /// Replaces every long text in a value by words about it.

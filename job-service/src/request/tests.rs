@@ -350,3 +350,31 @@ proptest::proptest! {
         proptest::prop_assert_eq!(same.as_ref(), prompt.as_str());
     }
 }
+
+#[test]
+fn pictures_are_kept_apart_and_come_back_as_they_were() {
+    let (small, large) = (picture(8), picture(16));
+    let uri = format!("data:image/png;base64,{large}");
+    let mut request = request(
+        Endpoint::Img2img,
+        json!({"prompt": "sha256:x", "init_images": [small, uri, small], "mask": large}),
+    );
+    let taken = request.take_pictures();
+    assert_eq!(taken.len(), 2, "each picture is kept once");
+    assert!(!request.to_json().contains(&small[..40]));
+    let kept = taken
+        .into_iter()
+        .map(|image| (image.sha256, image.bytes))
+        .collect();
+    request.put_pictures_back(&kept).unwrap();
+    assert_eq!(
+        Value::Object(request.body.clone()),
+        json!({"prompt": "sha256:x", "init_images": [small, large, small], "mask": large})
+    );
+    let mut request = request;
+    let first = request.take_pictures().remove(0).sha256;
+    assert_eq!(
+        request.put_pictures_back(&std::collections::HashMap::new()),
+        Err(first)
+    );
+}

@@ -107,3 +107,20 @@ diesel::table! {
         revision -> Integer,
     }
 }
+
+diesel::table! {
+    input_images (sha256) {
+        sha256 -> Text,
+        created_at -> Text,
+        bytes -> Binary,
+    }
+}
+
+diesel::table! {
+    job_input_images (job_id, sha256) {
+        job_id -> Text,
+        sha256 -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(input_images, job_input_images);

@@ -39,6 +39,7 @@ pub(super) async fn read(
 ) -> Result<InventoryUpdate, Status> {
     let mut stream = pin!(stream);
     let mut update: Option<InventoryUpdate> = None;
+    let mut expected = None;
     let (mut items, mut bytes) = (0, 0);
     loop {
         let next = clock.timeout(MESSAGE_TIMEOUT, stream.next()).await;
@@ -53,6 +54,7 @@ pub(super) async fn read(
         let mut violations = Violations::new();
         match (message.part, &mut update) {
             (Some(Part::Header(header)), None) => {
+                expected = header.item_count;
                 update = Some(read_header(&mut violations.at("header"), header));
             }
             (Some(Part::Items(part)), Some(update)) => {
@@ -72,9 +74,17 @@ pub(super) async fn read(
         }
         violations.finish()?;
     }
+    // tonic shows a stream that the client cancelled as one that ended. The call
+    // itself is dropped then, as soon as it waits for something.
+    tokio::task::yield_now().await;
     let mut violations = Violations::new();
     if update.is_none() {
         violations.add("header", "must be the first message");
+    } else if expected.is_some_and(|expected| usize::try_from(expected) != Ok(items)) {
+        violations.add(
+            "header.item_count",
+            format!("is not the {items} items that came"),
+        );
     }
     violations.finish()?;
     Ok(update.ok_or_else(Failure::internal)?)
@@ -90,6 +100,7 @@ fn read_header(violations: &mut Violations, header: wire::InventoryHeader) -> In
         generation,
         mode,
         base_generation,
+        item_count,
     } = header;
     request::server(violations, "server", &server);
     text(
@@ -104,6 +115,10 @@ fn read_header(violations: &mut Violations, header: wire::InventoryHeader) -> In
         &base_generation,
         0..=GENERATION_BYTES_MAX,
     );
+    let countable = i32::try_from(ITEMS_MAX).unwrap_or(i32::MAX);
+    if item_count.is_some_and(|count| !(0..=countable).contains(&count)) {
+        violations.add("item_count", format!("must be 0 to {ITEMS_MAX}"));
+    }
     let mode = match wire::InventoryMode::try_from(mode) {
         Ok(wire::InventoryMode::Unspecified | wire::InventoryMode::Full) => {
             if !base_generation.is_empty() {

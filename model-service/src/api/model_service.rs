@@ -45,7 +45,8 @@ fn filter(violations: &mut Violations, request: &wire::ListModelsRequest) -> Mod
         text: search,
     } = request;
     let hexadecimal = hash_prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !hash_prefix.is_empty() && !(PREFIX_DIGITS.contains(&hash_prefix.len()) && hexadecimal) {
+    let usable = PREFIX_DIGITS.contains(&hash_prefix.len()) && hexadecimal;
+    if !hash_prefix.is_empty() && !usable {
         violations.add("hash_prefix", "must be 4 to 64 hexadecimal digits");
     }
     if !server.is_empty() {

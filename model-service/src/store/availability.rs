@@ -82,13 +82,6 @@ pub(crate) fn get(
     Ok(list(connection, &filter, 0, 1)?.pop())
 }
 
-/// Whether anything is known to be on a server.
-pub(crate) fn is_known(connection: &mut SqliteConnection, server: &str) -> QueryResult<bool> {
-    let there =
-        model_server_availability::table.filter(model_server_availability::server_id.eq(server));
-    diesel::select(diesel::dsl::exists(there)).get_result(connection)
-}
-
 /// The models on a server, with their titles there.
 pub(crate) fn of_server(
     connection: &mut SqliteConnection,

@@ -227,6 +227,7 @@ async fn violations_of_an_inventory_name_the_item() {
         generation: String::new(),
         mode: InventoryMode::Full.into(),
         base_generation: "1".into(),
+        item_count: Some(-1),
     };
     let found = send(&mut service, vec![Some(Part::Header(wrong_header))]).await;
     assert_eq!(
@@ -234,6 +235,7 @@ async fn violations_of_an_inventory_name_the_item() {
         [
             "header.server",
             "header.generation",
+            "header.item_count",
             "header.base_generation"
         ]
     );
@@ -270,6 +272,16 @@ async fn violations_of_an_inventory_name_the_item() {
     assert_eq!(send(&mut service, parts).await, expected);
     assert_eq!(send(&mut service, vec![]).await, ["header"]);
     assert_eq!(send(&mut service, vec![None]).await, ["part"]);
+    let counted = InventoryHeader {
+        item_count: Some(2),
+        ..header("left", "1")
+    };
+    let one = items(vec![listed("x.pt", "")]);
+    let parts = vec![
+        Some(Part::Header(counted)),
+        Some(Part::Items(InventoryItems { items: one })),
+    ];
+    assert_eq!(send(&mut service, parts).await, ["header.item_count"]);
     let early = Part::Items(InventoryItems::default());
     assert_eq!(send(&mut service, vec![Some(early)]).await, ["header"]);
     let many = InventoryItems {

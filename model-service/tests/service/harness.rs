@@ -189,6 +189,7 @@ pub(crate) fn header(server: &str, generation: &str) -> InventoryHeader {
         generation: generation.to_owned(),
         mode: InventoryMode::Full.into(),
         base_generation: String::new(),
+        item_count: None,
     }
 }
 

@@ -64,26 +64,31 @@ async fn a_full_inventory_replaces_the_one_before_as_one() {
 #[tokio::test]
 async fn a_stream_that_breaks_changes_nothing() {
     let mut service = Service::new().await;
+    let mut watch = crate::watching::watch(&mut service, "", &[]).await;
     let (sender, receiver) = mpsc::channel(4);
     let mut client = service.availability.clone();
     let messages = stream::unfold(receiver, |mut receiver: mpsc::Receiver<Part>| async {
         let part = receiver.recv().await?;
         Some((SyncServerInventoryRequest { part: Some(part) }, receiver))
     });
-    let call = tokio::task::spawn(async move { client.sync_server_inventory(messages).await });
-    sender
-        .send(Part::Header(header("left", "1")))
-        .await
-        .unwrap();
-    let some = items(vec![listed("a.safetensors", "")]);
-    sender
-        .send(Part::Items(InventoryItems { items: some }))
-        .await
-        .unwrap();
-    // The service waits for the next message, so both have arrived.
-    soon(service.hand.wait_for_waiters(1)).await;
-    call.abort();
-    assert!(call.await.unwrap_err().is_cancelled());
+    let call = async move { client.sync_server_inventory(messages).await };
+    let arrived = async {
+        let some = items(vec![listed("a.safetensors", "")]);
+        let parts = [
+            Part::Header(header("left", "1")),
+            Part::Items(InventoryItems { items: some }),
+        ];
+        for part in parts {
+            sender.send(part).await.unwrap();
+        }
+        sender.reserve_many(4).await.unwrap();
+        // Both have left the client, and the service waits for the next one.
+        soon(service.hand.wait_for_waiters(1)).await;
+    };
+    tokio::select! {
+        ended = call => panic!("{ended:?}"),
+        () = arrived => {}
+    }
     assert_eq!(states(&mut service, &["a"]).await, [Unknown]);
     assert!(service.all_models().await.is_empty());
 
@@ -102,6 +107,12 @@ async fn a_stream_that_breaks_changes_nothing() {
         .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(states(&mut service, &["a"]).await, [Unknown]);
+
+    // Nothing came after the answers above either: the first change is this one.
+    let created = service.create(model("/a/x.safetensors", "")).await;
+    let event = crate::watching::next(&mut watch).await.0;
+    assert_eq!(event.model_id, created.model_id);
+    assert_eq!(service.all_models().await.len(), 1);
 }
 
 #[tokio::test]

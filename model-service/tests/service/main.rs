@@ -1,6 +1,8 @@
 //! What model-service promises, through real gRPC on a port of its own. One
 //! module per part of the surface, one test per promise.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod availability;
 mod bad_input;
 mod harness;

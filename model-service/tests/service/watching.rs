@@ -9,9 +9,9 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{SHA, Service, listed, model, reason, soon};
 
-type Watch = Streaming<WatchAvailabilityResponse>;
+pub(crate) type Watch = Streaming<WatchAvailabilityResponse>;
 
-async fn watch(service: &mut Service, token: &str, servers: &[&str]) -> Watch {
+pub(crate) async fn watch(service: &mut Service, token: &str, servers: &[&str]) -> Watch {
     let request = WatchAvailabilityRequest {
         resume_token: token.to_owned(),
         servers: servers.iter().map(|&server| server.to_owned()).collect(),
@@ -31,7 +31,7 @@ async fn watch(service: &mut Service, token: &str, servers: &[&str]) -> Watch {
 }
 
 /// The next event, which must be one, and where to begin after it.
-async fn next(watch: &mut Watch) -> (AvailabilityEvent, String) {
+pub(crate) async fn next(watch: &mut Watch) -> (AvailabilityEvent, String) {
     let message = soon(watch.message()).await.unwrap().unwrap();
     match message.update {
         Some(Update::Event(event)) => (event, message.resume_token),

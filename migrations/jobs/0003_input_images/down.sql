@@ -1,0 +1,2 @@
+DROP TABLE job_input_images;
+DROP TABLE input_images;
