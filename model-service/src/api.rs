@@ -6,6 +6,7 @@ mod convert;
 mod failure;
 mod inventory_stream;
 mod model_service;
+mod new_model;
 mod request;
 mod watch_stream;
 

@@ -64,9 +64,3 @@ pub enum ModelError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
-
-impl From<diesel::result::Error> for ModelError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Database(error.into())
-    }
-}

@@ -1,10 +1,7 @@
 //! Owns what can be asked about models on servers, and how inventories and
 //! single facts are taken in. It does not know the wire.
 
-use std::collections::HashSet;
 use std::time::Duration;
-
-use diesel::SqliteConnection;
 
 use crate::availability::{self, Availability, AvailabilityFilter, Freshness, Inventory, Presence};
 use crate::error::ModelError;
@@ -12,7 +9,7 @@ use crate::events::{EventKind, NewEvent};
 use crate::inventory::{InventoryMode, InventoryUpdate, ListedModel};
 use crate::ledger::{Changed, Ledger};
 use crate::reference::Reference;
-use crate::store;
+use crate::store::{self, Connection};
 
 /// Most servers that can have an inventory.
 pub const SERVERS_MAX: usize = 1000;
@@ -221,7 +218,7 @@ impl Inventories {
 }
 
 fn get(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     server: &str,
     model_id: i64,
 ) -> Result<Availability, ModelError> {
@@ -234,7 +231,7 @@ fn get(
 }
 
 fn accept(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     update: &InventoryUpdate,
     on_file: Option<&Inventory>,
 ) -> Result<(), ModelError> {
@@ -256,7 +253,7 @@ fn accept(
 }
 
 fn check(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     references: &[Reference],
     servers: Vec<String>,
     freshness: Freshness,
@@ -282,16 +279,7 @@ fn check(
     if references.len().saturating_mul(asked.len()) > ANSWERS_MAX {
         return Err(too_many);
     }
-    let mut may_fit = store::lookup::may_fit(connection, references)?;
-    let wanted: HashSet<&str> = asked.iter().map(|(server, _)| server.as_str()).collect();
-    for model in may_fit.iter_mut().flat_map(|one| &mut one.models) {
-        model
-            .seen_on
-            .retain(|seen| wanted.contains(seen.server.as_str()));
-        model
-            .files
-            .retain(|file| wanted.contains(file.server.as_str()));
-    }
+    let may_fit = store::lookup::may_fit(connection, references)?;
     let of_server = |(server, inventory): (String, Option<Inventory>)| {
         let known = inventory.is_some();
         let presences = references.iter().zip(&may_fit).map(|(reference, may_fit)| {

@@ -3,7 +3,6 @@
 //! It does not know what changes mean.
 
 use chrono::{DateTime, Utc};
-use diesel::SqliteConnection;
 use service_kit::clock::Clock;
 use service_kit::database::{Database, DatabaseError};
 use tokio::sync::watch;
@@ -12,7 +11,7 @@ use tracing::Instrument as _;
 
 use crate::error::ModelError;
 use crate::events::NewEvent;
-use crate::store;
+use crate::store::{self, Connection};
 
 /// The database with its clock and its watchers. Clones share it.
 #[derive(Debug, Clone)]
@@ -85,9 +84,7 @@ impl Ledger {
     pub(crate) async fn change<T, F>(&self, name: &'static str, mut f: F) -> Result<T, ModelError>
     where
         T: Send + 'static,
-        F: FnMut(&mut SqliteConnection, DateTime<Utc>) -> Result<Changed<T>, ModelError>
-            + Send
-            + 'static,
+        F: FnMut(&mut Connection, DateTime<Utc>) -> Result<Changed<T>, ModelError> + Send + 'static,
     {
         let Self {
             database,
@@ -128,7 +125,7 @@ impl Ledger {
     pub(crate) async fn read<T, F>(&self, name: &'static str, f: F) -> Result<T, ModelError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut SqliteConnection) -> Result<T, ModelError> + Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, ModelError> + Send + 'static,
     {
         self.database.read(name, f).await
     }

@@ -2,7 +2,7 @@
 //!
 //! | module | duty |
 //! |---|---|
-//! | [`model`], [`names`], [`reference`] | pure: what a model is, how names compare, how references match |
+//! | [`model`], [`names`], [`mod@reference`] | pure: what a model is, how names compare, how references match |
 //! | [`availability`], [`inventory`], [`events`] | pure: who has what, what a listing changes, what is told |
 //! | [`models`], [`inventories`], [`watch`] | use cases: what callers can ask |
 //! | [`ledger`] | the one door to the database: changes with their events |

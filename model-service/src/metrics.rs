@@ -1,13 +1,11 @@
 //! Owns this service's own figures. It does not serve them, and RPCs are
 //! counted by service-kit.
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use service_kit::database::Database;
 
 use crate::availability::Presence;
 use crate::inventories::ServerPresence;
@@ -82,53 +80,5 @@ pub(crate) struct WatchGuard(Gauge);
 impl Drop for WatchGuard {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// The figures of the database, read when they are asked for.
-#[derive(Debug)]
-pub(crate) struct DatabaseFigures(pub(crate) Database);
-
-impl Collector for DatabaseFigures {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let stats = self.0.stats();
-        let counters = [
-            ("database_commits", "Transactions committed", stats.commits),
-            (
-                "database_commands",
-                "Commands that ran, failed ones included",
-                stats.commands,
-            ),
-            (
-                "database_overloaded",
-                "Commands refused as too many waited",
-                stats.overloaded,
-            ),
-            (
-                "database_busy_retries",
-                "Waits for another program's lock",
-                stats.busy_retries,
-            ),
-            ("database_reads", "Reads that ended", stats.reads),
-            (
-                "database_reads_long",
-                "Reads over the limit for long ones",
-                stats.reads_long,
-            ),
-        ];
-        for (name, help, value) in counters {
-            let counter = ConstCounter::new(value);
-            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-            counter.encode(metric)?;
-        }
-        let waiting = ConstGauge::new(i64::try_from(stats.queue_length).unwrap_or(i64::MAX));
-        let help = "Commands that wait for the writer";
-        let metric = encoder.encode_descriptor(
-            "database_queue_length",
-            help,
-            None,
-            waiting.metric_type(),
-        )?;
-        waiting.encode(metric)
     }
 }

@@ -3,15 +3,13 @@
 
 use std::collections::HashMap;
 
-use diesel::SqliteConnection;
-
 use crate::availability::{self, Resolution};
 use crate::error::ModelError;
 use crate::events::NewEvent;
 use crate::ledger::{Changed, Ledger};
 use crate::model::{Model, ModelAlias, ModelFilter, NewModel};
 use crate::reference::{MatchKind, Reference};
-use crate::store;
+use crate::store::{self, Connection};
 
 /// Most aliases of one model.
 pub const ALIASES_MAX: usize = 1000;
@@ -101,13 +99,15 @@ impl Models {
             .await
     }
 
-    /// Removes a model, its aliases and its availability.
+    /// Removes a model, its aliases and its availability. A server that lists it
+    /// still makes it known again with its next inventory.
     ///
     /// # Errors
     /// [`ModelError::ModelNotFound`].
     pub async fn delete(&self, id: i64) -> Result<(), ModelError> {
         self.ledger
             .change("delete_model", move |connection, _| {
+                store::inventories::forget_generations_with(connection, id)?;
                 if !store::models::delete(connection, id)? {
                     return Err(ModelError::ModelNotFound(id));
                 }
@@ -190,13 +190,13 @@ impl Models {
     }
 }
 
-fn get(connection: &mut SqliteConnection, id: i64) -> Result<Model, ModelError> {
+fn get(connection: &mut Connection, id: i64) -> Result<Model, ModelError> {
     store::models::get(connection, id)?.ok_or(ModelError::ModelNotFound(id))
 }
 
 /// Adds aliases and servers when everything is asked for.
 fn complete(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     models: &mut [Model],
     view: View,
 ) -> Result<(), ModelError> {
@@ -222,7 +222,7 @@ fn complete(
 }
 
 fn resolve(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     references: &[Reference],
 ) -> Result<Vec<Resolved>, ModelError> {
     let may_fit = store::lookup::may_fit(connection, references)?;

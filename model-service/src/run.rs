@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus_client::registry::Registry;
 use service_kit::clock::Clock;
-use service_kit::database::{Database, DatabaseError, DatabaseLock, DatabaseOptions, LockError};
+use service_kit::database::{
+    Database, DatabaseError, DatabaseFigures, DatabaseLock, DatabaseOptions, LockError,
+};
 use service_kit::exit::Exit;
 use service_kit::layers::RpcMetrics;
 use service_kit::metrics_http::{self, MetricsHttp};
-use service_kit::migrate::{self, MigrateError, MigrateOptions, MigrationReport, Schema};
+use service_kit::migrate::{self, MigrateError, MigrateOptions, MigrationReport};
 use service_kit::server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions};
 use service_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -22,23 +23,12 @@ use tokio::net::TcpListener;
 use crate::api;
 use crate::config::{self, Config};
 use crate::ledger::Ledger;
-use crate::metrics::{DatabaseFigures, ModelMetrics};
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/models");
-const PROGRAM: &str = concat!("model-service ", env!("CARGO_PKG_VERSION"));
+use crate::metrics::ModelMetrics;
+use crate::store;
 
 /// Longest message that is decoded. Ten thousand items of an inventory with
 /// long paths fit.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// The schema that this program needs.
-pub(crate) const fn schema() -> Schema {
-    Schema {
-        database: "mobilesd_models",
-        migrations: MIGRATIONS,
-        program: PROGRAM,
-    }
-}
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +176,7 @@ fn locked_and_migrated(
     }
     let lock = DatabaseLock::acquire(path, "model-service")?;
     let options = MigrateOptions::default();
-    let report = migrate::migrate(path, &lock, &schema(), clock.now(), &options)?;
+    let report = migrate::migrate(path, &lock, &store::schema(), clock.now(), &options)?;
     Ok((lock, report))
 }
 

@@ -10,12 +10,21 @@ pub(crate) mod inventories;
 pub(crate) mod lookup;
 pub(crate) mod merge;
 pub(crate) mod models;
-mod schema;
 pub(crate) mod sync;
+mod tables;
 #[cfg(test)]
 mod tests;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use service_kit::migrate::Schema;
+
+use crate::error::ModelError;
+
+/// A connection to the models database.
+pub(crate) type Connection = diesel::SqliteConnection;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/models");
 
 /// The shape of instants in the documented columns.
 const SECOND_SHAPE: &str = "%Y-%m-%d %H:%M:%S";
@@ -31,4 +40,19 @@ pub(crate) fn second_text(time: DateTime<Utc>) -> String {
 pub(crate) fn from_second_text(text: &str) -> Option<DateTime<Utc>> {
     let time = NaiveDateTime::parse_from_str(text, SECOND_SHAPE).ok()?;
     Some(time.and_utc())
+}
+
+/// The schema that this program needs.
+pub(crate) const fn schema() -> Schema {
+    Schema {
+        database: "mobilesd_models",
+        migrations: MIGRATIONS,
+        program: concat!("model-service ", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+impl From<diesel::result::Error> for ModelError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error.into())
+    }
 }

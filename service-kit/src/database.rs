@@ -6,6 +6,7 @@
 mod command;
 mod connection;
 mod error;
+mod figures;
 mod filesystem;
 mod lock;
 mod readers;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use command::{Call, Command};
 pub(crate) use connection::{open_inspector, open_writer};
 pub use error::DatabaseError;
+pub use figures::DatabaseFigures;
 pub(crate) use filesystem::sibling;
 pub use lock::{DatabaseLock, LockError};
 use readers::Readers;

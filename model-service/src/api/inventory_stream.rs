@@ -13,7 +13,8 @@ use tonic::Status;
 use wire::inventory_item::Kind;
 use wire::sync_server_inventory_request::Part;
 
-use super::convert::{self, TITLE_BYTES_MAX};
+use super::convert::TITLE_BYTES_MAX;
+use super::new_model;
 use super::request::{self, text};
 use crate::inventory::{Asset, AssetKind, InventoryMode, InventoryUpdate, ListedModel};
 
@@ -187,7 +188,7 @@ fn read_model(violations: &mut Violations, model: wire::InventoryModel) -> Optio
     text(violations, "title", &title, 1..=TITLE_BYTES_MAX);
     text(violations, "path", &path, 0..=PATH_BYTES_MAX);
     text(violations, "alias", &alias, 0..=TITLE_BYTES_MAX);
-    let sha256 = convert::sha256(violations, "sha256", &sha256);
+    let sha256 = new_model::sha256(violations, "sha256", &sha256);
     Some(ListedModel {
         kind: kind?,
         title,

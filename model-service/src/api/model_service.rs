@@ -6,6 +6,7 @@ use stablequeue_proto::models::v1::model_service_server::ModelService;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, TITLE_BYTES_MAX};
+use super::new_model;
 use super::request::{self, Page, text};
 use crate::model::ModelFilter;
 use crate::models::{Models, Resolved, View};
@@ -96,7 +97,7 @@ impl ModelService for ModelApi {
     ) -> Result<Response<wire::CreateModelResponse>, Status> {
         let mut violations = Violations::new();
         let model = match request.into_inner().model {
-            Some(model) => convert::new_model(&mut violations.at("model"), model),
+            Some(model) => new_model::read(&mut violations.at("model"), model),
             None => {
                 violations.add("model", "must be set");
                 None

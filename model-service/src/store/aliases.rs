@@ -5,7 +5,7 @@ use diesel::result::QueryResult;
 use diesel::sqlite::Sqlite;
 
 use super::BIND_MAX;
-use super::schema::model_aliases;
+use super::tables::model_aliases;
 use crate::model::ModelAlias;
 
 #[derive(Queryable, Selectable)]

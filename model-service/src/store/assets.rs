@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 
-use super::schema::server_assets;
+use super::tables::server_assets;
 use crate::inventory::Asset;
 
 /// The assets of a server: word of the kind, and name.

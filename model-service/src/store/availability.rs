@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 
-use super::schema::{model_server_availability, models, server_model_files};
+use super::tables::{model_server_availability, models, server_model_files};
 use super::{BIND_MAX, files, from_second_text, second_text};
 use crate::availability::{Availability, AvailabilityFilter};
 use crate::model::ModelKind;

@@ -7,7 +7,7 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::Sqlite;
 use service_kit::clock;
 
-use super::schema::availability_events;
+use super::tables::availability_events;
 use crate::events::{Event, EventKind, NewEvent};
 
 #[derive(Queryable, Selectable)]

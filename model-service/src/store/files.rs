@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 
-use super::schema::{models, server_model_files};
+use super::tables::{models, server_model_files};
 use crate::inventory::{FileRow, ListedModel};
 use crate::model::{ModelKind, Sha256};
 use crate::names;

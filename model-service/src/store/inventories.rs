@@ -6,7 +6,8 @@ use diesel::result::QueryResult;
 use diesel::sqlite::Sqlite;
 use service_kit::clock;
 
-use super::schema::server_inventories;
+use super::files;
+use super::tables::{server_inventories, server_model_files};
 use crate::availability::Inventory;
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -98,6 +99,23 @@ pub(crate) fn touch(
 ) -> QueryResult<()> {
     diesel::update(server_inventories::table.find(server))
         .set(server_inventories::synced_at.eq(clock::to_text(now)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Forgets the generation of every inventory that lists a model, so that the
+/// next one takes effect even when it is the same.
+pub(crate) fn forget_generations_with(
+    connection: &mut SqliteConnection,
+    model_id: i64,
+) -> QueryResult<()> {
+    let servers = server_model_files::table
+        .filter(server_model_files::model_id.eq(model_id))
+        .filter(server_model_files::source.eq(files::LISTED))
+        .select(server_model_files::server_id);
+    let listing = server_inventories::table.filter(server_inventories::server_id.eq_any(servers));
+    diesel::update(listing)
+        .set(server_inventories::generation.eq(""))
         .execute(connection)?;
     Ok(())
 }

@@ -3,11 +3,12 @@
 //! their plans.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 
-use super::schema::{model_aliases, model_server_availability, models, server_model_files};
+use super::tables::{model_aliases, model_server_availability, models, server_model_files};
 use super::{BIND_MAX, aliases, from_second_text};
 use crate::availability::{FileOnServer, KnownModel, MayFit, Seen};
 use crate::model::ModelKind;
@@ -44,6 +45,10 @@ pub(crate) fn may_fit(
     }
     let ids: Vec<i64> = ids.into_iter().collect();
     let known = load(connection, &ids)?;
+    let known: BTreeMap<i64, Arc<KnownModel>> = known
+        .into_iter()
+        .map(|(id, model)| (id, Arc::new(model)))
+        .collect();
     let may_fit = |Found { ids, truncated }| MayFit {
         models: ids.iter().filter_map(|id| known.get(id).cloned()).collect(),
         truncated,

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::result::QueryResult;
 use diesel::sql_types::BigInt;
 
-use super::schema::models;
+use super::tables::models;
 
 /// In this order: what both have is kept once, what only the row that goes has
 /// is moved, and what the row that stays does not know is filled in. A path of

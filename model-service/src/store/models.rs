@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::result::QueryResult;
 use diesel::sqlite::Sqlite;
 
-use super::schema::{model_server_availability, models};
+use super::tables::{model_server_availability, models};
 use super::{BIND_MAX, from_second_text, second_text};
 use crate::model::{
     AutoV2, CivitaiMetadata, MetadataStatus, Model, ModelFilter, ModelKind, NewModel, Sha256,

@@ -9,7 +9,7 @@ use diesel::result::QueryResult;
 use diesel::sql_types::Bool;
 use diesel::sqlite::Sqlite;
 
-use super::schema::models;
+use super::tables::models;
 use super::{BIND_MAX, assets, availability, files, inventories, merge, models as model_rows};
 use crate::availability::Inventory;
 use crate::events::{EventKind, NewEvent};

@@ -16,7 +16,7 @@ use service_kit::database::DatabaseLock;
 use service_kit::migrate::{self, MigrateOptions};
 use tempfile::TempDir;
 
-use crate::run::schema;
+use crate::store::schema;
 
 /// A migrated database in a folder of its own.
 struct Fixture {

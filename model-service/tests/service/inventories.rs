@@ -275,3 +275,23 @@ async fn two_copies_of_a_file_are_one_model_under_both_names() {
         assert_eq!(service.check_one(title, "left").await.title, title);
     }
 }
+
+#[tokio::test]
+async fn a_deleted_model_that_a_server_still_lists_comes_back_with_the_next_inventory() {
+    let mut service = Service::new().await;
+    service
+        .full("left", "1", vec![listed("x.safetensors", SHA)])
+        .await;
+    let model_id = service.all_models().await.remove(0).model_id;
+    service
+        .models
+        .delete_model(DeleteModelRequest { model_id })
+        .await
+        .unwrap();
+    assert_eq!(states(&mut service, &[SHA]).await, [Missing]);
+    let again = service
+        .full("left", "1", vec![listed("x.safetensors", SHA)])
+        .await;
+    assert_eq!((again.added_count, again.created_count), (1, 1));
+    assert_eq!(states(&mut service, &[SHA]).await, [Available]);
+}

@@ -103,4 +103,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     model_aliases,
     model_server_availability,
     server_model_files,
+    server_inventories,
 );
