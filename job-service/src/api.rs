@@ -14,6 +14,7 @@ use crate::{error::Error, jobs::Jobs, servers::Servers};
 pub mod convert;
 mod download;
 mod job_service;
+mod parse;
 mod server_service;
 mod watch;
 

@@ -293,3 +293,7 @@ fn hold(reason: HoldReason, message: String) -> Hold {
         since: None,
     }
 }
+
+#[cfg(test)]
+#[path = "board/tests.rs"]
+mod tests;

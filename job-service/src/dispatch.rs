@@ -10,6 +10,7 @@ pub mod dispatcher;
 pub mod follow;
 pub mod forge;
 pub mod harvest;
+pub mod heal;
 pub mod housekeeping;
 pub mod monitor;
 pub mod reconcile;

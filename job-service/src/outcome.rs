@@ -13,6 +13,13 @@ use crate::job::AttemptOutcome;
 /// Bytes of a server's text that are kept.
 pub const MESSAGE_BYTES_MAX: usize = 2048;
 
+/// The code of a checkpoint that the server could not load.
+pub const MODEL_UNREADABLE: &str = "FORGE_MODEL_UNREADABLE";
+/// The code of a server that an earlier failed load left unable to work.
+pub const POISONED: &str = "FORGE_POISONED";
+/// The code of a failure of the server that says nothing more.
+pub const OTHER_ERROR: &str = "FORGE_ERROR";
+
 /// How an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -141,17 +148,17 @@ fn classify_500(error: &ForgeError) -> Rule {
         return retry("FORGE_OUT_OF_MEMORY");
     }
     if text.starts_with("failed to recognize model type") {
-        return retry("FORGE_MODEL_UNREADABLE");
+        return retry(MODEL_UNREADABLE);
     }
     if text.contains("'nonetype'") && text.contains("sd_checkpoint_info") {
-        return retry("FORGE_POISONED");
+        return retry(POISONED);
     }
     match error.class.as_str() {
         "KeyError" if is_quoted_name(&error.text) => missing("FORGE_OPTION_MISSING"),
         "AssertionError" | "ZeroDivisionError" | "IndexError" => {
             (AttemptOutcome::PermanentError, "FORGE_REJECTED")
         }
-        _ => retry("FORGE_ERROR"),
+        _ => retry(OTHER_ERROR),
     }
 }
 

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use service_kit::clock::Clock;
 use service_kit::exit::Exit;
+use service_kit::shutdown::Shutdown;
 use service_kit::telemetry::{self, LogFormat};
 use service_kit::{server, status};
 
 use crate::config::{Command, CommandLine, ServeArgs};
-use crate::run::{migrate, start};
+use crate::run::{migrate, start_until};
 
 /// Does what the command line says and tells how it ended.
 pub fn main() -> ExitCode {
@@ -53,13 +54,19 @@ async fn run(serve: &ServeArgs) -> ExitCode {
         Ok(listener) => listener,
         Err(error) => return end(Exit::Failure, &error),
     };
-    let running = match start(config, listener, Clock::system()).await {
+    #[cfg(feature = "stop-points")]
+    if let Some(name) = &serve.stop_at {
+        crate::stop_point::choose(name);
+    }
+    let clock = Clock::system();
+    let shutdown = Shutdown::new(clock.clone());
+    if let Err(error) = shutdown.listen_for_signals() {
+        return end(Exit::Failure, &error);
+    }
+    let running = match start_until(shutdown, config, listener, clock).await {
         Ok(running) => running,
         Err(error) => return end(error.exit(), &error),
     };
-    if let Err(error) = running.shutdown().listen_for_signals() {
-        return end(Exit::Failure, &error);
-    }
     match running.finished().await {
         Ok(()) => Exit::Clean.into(),
         Err(error) => end(Exit::Failure, &error),

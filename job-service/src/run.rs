@@ -13,7 +13,9 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus_client::registry::Registry;
 use service_kit::{
     clock::Clock,
-    database::{Database, DatabaseError, DatabaseLock, DatabaseOptions, LockError},
+    database::{
+        Database, DatabaseError, DatabaseFigures, DatabaseLock, DatabaseOptions, LockError,
+    },
     exit::Exit,
     layers::RpcMetrics,
     metrics_http::{self, MetricsHttp},
@@ -134,6 +136,20 @@ pub async fn start(
     clock: Clock,
 ) -> Result<Running, StartError> {
     let shutdown = Shutdown::new(clock.clone());
+    start_until(shutdown, config, listener, clock).await
+}
+
+/// [`start`] with a signal to stop that can be given before the start is over;
+/// the start is finished then and [`Running::finished`] returns soon.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_until(
+    shutdown: Shutdown,
+    config: Config,
+    listener: TcpListener,
+    clock: Clock,
+) -> Result<Running, StartError> {
     let started = begin(&config, listener, &clock, &shutdown).await;
     if started.is_err() {
         // Loops that were begun already end with the failed start.
@@ -170,6 +186,7 @@ async fn begin(
     )
     .await?;
     let opened = open(config.data_dir.clone(), clock.clone()).await?;
+    registry.register_collector(Box::new(DatabaseFigures(opened.database.clone())));
     let metrics_http = match config.metrics_listen {
         None => None,
         Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),

@@ -14,6 +14,8 @@ pub mod jobs;
 pub mod queue;
 mod schema;
 pub mod servers;
+#[cfg(test)]
+mod tests;
 
 /// The time in a column of ours, which is always in the one shape.
 fn time(table: &'static str, id: &str, text: &str) -> Result<DateTime<Utc>, Error> {

@@ -152,7 +152,8 @@ fn title_hash(title: &str) -> Option<&str> {
     is_hash.then_some(hash)
 }
 
-fn without_hash(title: &str) -> &str {
+/// A title without the hash in brackets at its end.
+pub(crate) fn without_hash(title: &str) -> &str {
     match title_hash(title) {
         Some(hash) => &title[..title.len() - hash.len() - " []".len()],
         None => title,

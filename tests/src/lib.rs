@@ -2,6 +2,8 @@
 //! or as programs of their own, and waits on what they show. Holds no test.
 
 pub mod pair;
+pub mod sim;
 pub mod wait;
 
-pub use pair::{Pair, PairOptions, Sim};
+pub use pair::{Pair, PairOptions};
+pub use sim::Sim;

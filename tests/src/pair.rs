@@ -4,7 +4,6 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
-use forge_sim::{ForgeSim, SimConfig};
 use service_kit::clock::Clock;
 use stablequeue_proto::{
     jobs::v1::{
@@ -20,13 +19,18 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
-use crate::wait;
+use crate::{Sim, wait};
+
+/// Longer than any test.
+const QUIET: Duration = Duration::from_secs(600);
 
 /// How a pair is started.
 #[derive(Clone, Debug)]
 pub struct PairOptions {
     /// How patient job-service's loops are.
     pub pace: job_service::core::Pace,
+    /// How long job-service waits at its stop for generations to end.
+    pub grace: Duration,
 }
 
 impl Default for PairOptions {
@@ -40,12 +44,26 @@ impl Default for PairOptions {
                 // What is sent is sent because of an event.
                 sweep: None,
                 unknown_grace: Duration::from_millis(500),
+                answer_grace: Duration::from_millis(500),
                 retry_first: Duration::from_millis(50),
                 retry_most: Duration::from_millis(400),
                 recovery: Duration::from_secs(2),
                 ..job_service::core::Pace::default()
             },
+            grace: Duration::from_millis(200),
         }
+    }
+}
+
+impl PairOptions {
+    /// Monitors look once and then only when they are asked: nothing that
+    /// happens later happens because of them.
+    #[must_use]
+    pub fn with_quiet_monitors() -> Self {
+        let mut options = Self::default();
+        options.pace.probe = QUIET;
+        options.pace.inventory = QUIET;
+        options
     }
 }
 
@@ -59,14 +77,6 @@ pub struct Pair {
     jobs: Option<job_service::Running>,
     models_addr: std::net::SocketAddr,
     jobs_addr: std::net::SocketAddr,
-}
-
-/// A Forge stand-in with a folder of its own.
-pub struct Sim {
-    /// The stand-in.
-    pub sim: ForgeSim,
-    /// Its folder, which lives as long as it.
-    pub folder: TempDir,
 }
 
 impl Pair {
@@ -116,6 +126,12 @@ impl Pair {
         let folder = self.folder.path().into();
         self.jobs = Some(start_jobs(folder, &addr, self.models_addr, &self.options).await?);
         Ok(())
+    }
+
+    /// Where job-service takes calls.
+    #[must_use]
+    pub fn jobs_addr(&self) -> std::net::SocketAddr {
+        self.jobs_addr
     }
 
     /// A client of JobService.
@@ -226,29 +242,93 @@ impl Pair {
         .await
     }
 
+    /// Waits until a job is completed.
+    pub async fn completed(&self, id: &str) -> Result<jobs::Job> {
+        let job = self.ended(id).await?;
+        anyhow::ensure!(
+            job.state() == jobs::JobState::Completed,
+            "it was to be completed: {job:#?}"
+        );
+        Ok(job)
+    }
+
+    /// Waits until a job is pending for this reason.
+    pub async fn held(&self, id: &str, reason: jobs::HoldReason) -> Result<jobs::Hold> {
+        let job = self
+            .job_when(id, reason.as_str_name(), |job| {
+                let hold = job.hold.clone().unwrap_or_default();
+                job.state() == jobs::JobState::Pending && hold.reason() == reason
+            })
+            .await?;
+        Ok(job.hold.unwrap_or_default())
+    }
+
+    /// Asks to cancel a job.
+    pub async fn cancel(&self, id: &str) -> Result<jobs::Job> {
+        let request = jobs::CancelJobRequest {
+            job_id: id.to_owned(),
+        };
+        let answer = self.jobs().await?.cancel_job(request).await?;
+        answer.into_inner().job.context("no job in the answer")
+    }
+
+    /// The images of a job.
+    pub async fn images(&self, id: &str) -> Result<Vec<jobs::Image>> {
+        let request = jobs::ListJobImagesRequest {
+            job_id: id.to_owned(),
+        };
+        let answer = self.jobs().await?.list_job_images(request).await?;
+        Ok(answer.into_inner().images)
+    }
+
+    /// One server.
+    pub async fn server(&self, alias: &str) -> Result<jobs::Server> {
+        let request = jobs::GetServerRequest {
+            alias: alias.to_owned(),
+        };
+        let answer = self.servers().await?.get_server(request).await?;
+        answer.into_inner().server.context("no server")
+    }
+
+    /// Has a server looked at now.
+    pub async fn probe(&self, alias: &str) -> Result<jobs::Server> {
+        let request = jobs::ProbeServerRequest {
+            alias: alias.to_owned(),
+        };
+        let answer = self.servers().await?.probe_server(request).await?;
+        answer.into_inner().server.context("no server")
+    }
+
+    /// Keeps a server from taking jobs.
+    pub async fn cordon(&self, alias: &str) -> Result<()> {
+        let request = jobs::CordonServerRequest {
+            alias: alias.to_owned(),
+            reason: "a test".to_owned(),
+        };
+        self.servers().await?.cordon_server(request).await?;
+        Ok(())
+    }
+
+    /// Gives a server jobs again.
+    pub async fn uncordon(&self, alias: &str) -> Result<()> {
+        let request = jobs::UncordonServerRequest {
+            alias: alias.to_owned(),
+        };
+        self.servers().await?.uncordon_server(request).await?;
+        Ok(())
+    }
+
+    /// job-service's database, for a look or a hand at it while it is stopped.
+    #[must_use]
+    pub fn jobs_database(&self) -> PathBuf {
+        self.folder.path().join(job_service::config::DATABASE_FILE)
+    }
+
     /// Where an image lies.
     #[must_use]
     pub fn image_path(&self, sha256: &str) -> PathBuf {
         let images = self.folder.path().join("images");
         images.join(&sha256[..2]).join(format!("{sha256}.png"))
-    }
-}
-
-impl Sim {
-    /// A stand-in that takes no time.
-    pub async fn instant() -> Result<Self> {
-        Self::with(|_| {}).await
-    }
-
-    /// A stand-in that takes no time, changed before it starts.
-    pub async fn with(change: impl FnOnce(&mut SimConfig)) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let mut config = SimConfig::instant(folder.path());
-        change(&mut config);
-        Ok(Self {
-            sim: ForgeSim::start(config).await?,
-            folder,
-        })
     }
 }
 
@@ -294,5 +374,6 @@ async fn start_jobs(
     let listener = TcpListener::bind(addr).await?;
     let mut config = job_service::Config::in_folder(data_dir, format!("http://{models}"));
     config.pace = options.pace.clone();
+    config.grace = options.grace;
     Ok(job_service::start(config, listener, Clock::system()).await?)
 }

@@ -2,7 +2,11 @@
 //! When the outcome is not known it goes to `reconcile`; what follows for the
 //! job is decided in `settle`.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,8 +15,8 @@ use super::{
     follow::{Follower, Signal},
     forge::GenerateAnswer,
     harvest::{self, Barren},
-    reconcile,
-    settle::{self, Ending},
+    heal, reconcile,
+    settle::{self, Elsewhere, Ending},
 };
 use crate::{
     board::ServerState,
@@ -69,6 +73,7 @@ pub async fn run(
         Err(Unready::Failed(job, failure)) => {
             finish(&core, &job, &attempt, Some(Ending::Failed(failure))).await;
         }
+        Err(Unready::Unreadable(error)) => settle::unreadable(&core, &attempt, &error).await,
         Err(Unready::Stopped) => {}
     }
 }
@@ -78,12 +83,19 @@ pub async fn resume(core: Arc<Core>, attempt: Attempt, attended: Attended) {
     let _seat = Seat::take(&core, &attempt);
     if attempt.phase == AttemptPhase::Claimed {
         // The phase is written before anything is sent: nothing was.
-        if let Ok(loaded) = context::load_job(&core, &attempt).await {
-            finish(&core, &loaded.job, &attempt, Some(Ending::HandedBack)).await;
+        match context::load_job(&core, &attempt).await {
+            Ok(loaded) => {
+                finish(&core, &loaded.job, &attempt, Some(Ending::HandedBack)).await;
+            }
+            Err(Unready::Unreadable(error)) => settle::unreadable(&core, &attempt, &error).await,
+            Err(Unready::Failed(..) | Unready::Stopped) => {}
         }
         return;
     }
-    match Context::load(&core, attempt.clone(), None).await {
+    let Some(loaded) = load_or_give_up(&core, &attempt, &attended).await else {
+        return;
+    };
+    match loaded {
         Ok(context) => {
             let wish = wish_of(&context.job, &attended);
             let lost = Failure::new(
@@ -97,7 +109,37 @@ pub async fn resume(core: Arc<Core>, attempt: Attempt, attended: Attended) {
         Err(Unready::Failed(job, failure)) => {
             finish(&core, &job, &attempt, Some(Ending::Failed(failure))).await;
         }
+        Err(Unready::Unreadable(error)) => settle::unreadable(&core, &attempt, &error).await,
         Err(Unready::Stopped) => {}
+    }
+}
+
+/// Loads what an attempt works with, which takes until its server answers. In
+/// the meantime its outcome is unknown, and a wish to cancel ends it: `None`.
+async fn load_or_give_up(
+    core: &Arc<Core>,
+    attempt: &Attempt,
+    attended: &Attended,
+) -> Option<Result<Context, Unready>> {
+    let mut load = std::pin::pin!(Context::load(core, attempt.clone(), None));
+    tokio::select! {
+        loaded = &mut load => return Some(loaded),
+        () = core.clock.sleep(core.pace.unknown_grace) => {}
+    }
+    let Ok(found) = context::load_job(core, attempt).await else {
+        return Some(load.await);
+    };
+    if context::enter(core, attempt, AttemptPhase::OutcomeUnknown).await == Entered::No {
+        return None;
+    }
+    let wish = wish_of(&found.job, attended);
+    tokio::select! {
+        biased;
+        loaded = &mut load => Some(loaded),
+        () = wish.cancelled() => {
+            finish(core, &found.job, attempt, Some(Ending::Cancelled(None))).await;
+            None
+        }
     }
 }
 
@@ -118,8 +160,31 @@ async fn finish(core: &Arc<Core>, job: &Job, attempt: &Attempt, ending: Option<E
     {
         close_server(core, attempt, failure);
     }
-    let others_left = others_left(core, job, attempt).await;
-    settle::settle(core, job, attempt, ending, others_left).await;
+    let elsewhere = Elsewhere {
+        others_left: others_left(core, job, attempt).await,
+        failed_alike: failed_alike(core, attempt, &ending).await,
+    };
+    settle::settle(core, job, attempt, ending, elsewhere).await;
+}
+
+/// Whether this run failed on another server in the same words: then it is
+/// the job, not the server.
+async fn failed_alike(core: &Core, attempt: &Attempt, ending: &Ending) -> bool {
+    let Ending::Failed(failure) = ending else {
+        return false;
+    };
+    if failure.code != outcome::OTHER_ERROR {
+        return false;
+    }
+    let (attempt, failure) = (attempt.clone(), failure.clone());
+    let read = core
+        .database
+        .read("failed_alike", move |conn| {
+            attempts::failed_alike(conn, &attempt, failure.code, &failure.message)
+        })
+        .await;
+    // In doubt the job is tried again rather than failed.
+    read.unwrap_or(false)
 }
 
 /// A server that refused gets no jobs until its monitor finds it well again.
@@ -180,11 +245,12 @@ async fn drive(context: &Context, wish: CancellationToken) -> Option<Ending> {
 }
 
 async fn send(context: &Context, wish: &CancellationToken, spool: &Path) -> Option<Ending> {
+    let received = AtomicU64::new(0);
     let generate = context
         .client
-        .generate(context.job.endpoint, &context.body, spool);
+        .generate(context.job.endpoint, &context.body, spool, &received);
     let mut generate = std::pin::pin!(generate);
-    let mut follower = Follower::new(context, wish.clone());
+    let mut follower = Follower::new(context, wish.clone(), &received);
     let answer = loop {
         // The follower's calls run to their end inside a branch, so that an
         // interrupt is never under way when the server gets its next job.
@@ -232,6 +298,11 @@ async fn take(
             message: format!("the answer could not be written: {error}"),
         },
     };
+    if let Verdict::Failed(failure) = &verdict
+        && heal::is_needed(failure.code)
+    {
+        heal::run(context).await;
+    }
     match verdict {
         Verdict::Failed(_) if wish.is_cancelled() => Some(Ending::Cancelled(None)),
         Verdict::Failed(failure) => Some(Ending::Failed(failure)),

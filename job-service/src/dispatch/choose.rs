@@ -1,13 +1,14 @@
 //! Which server a pending job may run on, or why it waits. Pure: the queue,
 //! the board and model-service's answers come in, a verdict goes out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     availability::{Finding, Findings, Reference},
     board::ServerState,
     job::{HoldReason, ModelRole, Requirement, ResolvedModel},
     store::queue::QueuedJob,
+    verify::without_hash,
 };
 
 /// Titles that are named in the words of a hold.
@@ -108,14 +109,30 @@ fn fit(job: &QueuedJob, state: &ServerState, findings: &Findings) -> Fit {
     }
 }
 
-/// What is to be done with `job`, given the servers that are `free`, and those
-/// that refused this run of it before.
+/// What became of a run of a job so far, by server.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// Servers that lack something it needs.
+    pub refused_by: HashSet<String>,
+    /// How many attempts failed on a server for another reason.
+    pub failed_on: HashMap<String, u32>,
+}
+
+impl Past {
+    fn failures(&self, alias: &str) -> u32 {
+        self.failed_on.get(alias).copied().unwrap_or(0)
+    }
+}
+
+/// What is to be done with `job`, given the servers that are `free`, and what
+/// became of this run of it so far: where it failed, another server is tried
+/// first.
 #[must_use]
 pub fn judge(
     job: &QueuedJob,
     board: &BTreeMap<String, ServerState>,
     free: &HashSet<String>,
-    refused_by: &HashSet<String>,
+    past: &Past,
     findings: &Findings,
 ) -> Verdict {
     let usable: Vec<&ServerState> = board
@@ -129,7 +146,7 @@ pub fn judge(
     }
     let open: Vec<&ServerState> = usable
         .into_iter()
-        .filter(|state| !refused_by.contains(&state.server.alias))
+        .filter(|state| !past.refused_by.contains(&state.server.alias))
         .collect();
     if open.is_empty() {
         return Verdict::Wait(Some((
@@ -148,7 +165,13 @@ pub fn judge(
             Fit::Has(models) => Some((*state, models)),
             _ => None,
         })
-        .min_by_key(|(state, models)| (!is_warm(state, models), state.last_given));
+        .min_by_key(|(state, models)| {
+            (
+                past.failures(&state.server.alias),
+                !is_warm(state, models),
+                state.last_given,
+            )
+        });
     match best {
         Some((state, models)) => Verdict::Run {
             server: state.server.alias.clone(),
@@ -158,11 +181,13 @@ pub fn judge(
     }
 }
 
-/// Whether the server has the job's checkpoint loaded already.
+/// Whether the server has the job's checkpoint selected already. Its selection
+/// keeps the title that it was made with, which may lack the hash that the
+/// title carries since the first load.
 fn is_warm(state: &ServerState, models: &[ResolvedModel]) -> bool {
-    models
-        .first()
-        .is_some_and(|checkpoint| checkpoint.title == state.status.checkpoint)
+    models.first().is_some_and(|checkpoint| {
+        without_hash(&checkpoint.title) == without_hash(&state.status.checkpoint)
+    })
 }
 
 fn why_not(fits: &[(&ServerState, Fit)]) -> Option<(HoldReason, String)> {
@@ -216,3 +241,7 @@ fn why_not(fits: &[(&ServerState, Fit)]) -> Option<(HoldReason, String)> {
         .collect();
     Some((HoldReason::ModelMissing, lacks.join("; ")))
 }
+
+#[cfg(test)]
+#[path = "choose/tests.rs"]
+mod tests;

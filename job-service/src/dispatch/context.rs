@@ -51,6 +51,8 @@ pub struct Context {
 pub enum Unready {
     /// The attempt is over before it began.
     Failed(Box<Job>, Failure),
+    /// The job's row cannot be understood.
+    Unreadable(Error),
     /// The service stops, or the attempt is over already.
     Stopped,
 }
@@ -156,26 +158,31 @@ impl Context {
     /// Enters a phase; a write that comes too late is told and changes
     /// nothing.
     pub async fn enter(&self, phase: AttemptPhase) -> Entered {
-        let fence = self.attempt.fence();
-        let now = self.core.clock.now();
-        let written = settle::until_written(&self.core, "enter_phase", || {
-            let fence = fence.clone();
-            self.core.database.write("enter_phase", move |conn| {
-                crate::store::attempts::enter_phase(conn, &fence, phase, now)
-            })
+        enter(&self.core, &self.attempt, phase).await
+    }
+}
+
+/// Enters a phase of an attempt; a write that comes too late is told and
+/// changes nothing.
+pub async fn enter(core: &Core, attempt: &Attempt, phase: AttemptPhase) -> Entered {
+    let now = core.clock.now();
+    let written = settle::until_written(core, "enter_phase", || {
+        let fence = attempt.fence();
+        core.database.write("enter_phase", move |conn| {
+            crate::store::attempts::enter_phase(conn, &fence, phase, now)
         })
-        .await;
-        match written {
-            Some(Ok(())) => {
-                self.core.hints.job_changed(&self.job.id);
-                Entered::Yes
-            }
-            Some(Err(error)) => {
-                settle::late(&self.core, &self.attempt, &error);
-                Entered::No
-            }
-            None => Entered::No,
+    })
+    .await;
+    match written {
+        Some(Ok(())) => {
+            core.hints.job_changed(&attempt.job_id);
+            Entered::Yes
         }
+        Some(Err(error)) => {
+            settle::late(core, attempt, &error);
+            Entered::No
+        }
+        None => Entered::No,
     }
 }
 
@@ -207,7 +214,7 @@ pub async fn load_job(core: &Core, attempt: &Attempt) -> Result<Loaded, Unready>
         Some(Ok(loaded)) => Ok(loaded),
         Some(Err(error)) => {
             tracing::error!(job.id = %attempt.job_id, %error, "the job cannot be read");
-            Err(Unready::Stopped)
+            Err(Unready::Unreadable(error))
         }
         None => Err(Unready::Stopped),
     }

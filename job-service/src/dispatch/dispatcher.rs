@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use super::{
     attempt,
-    choose::{self, Verdict},
+    choose::{self, Past, Verdict},
 };
 use crate::{
     availability::{Findings, Reference, Unavailable},
     board::ServerState,
     core::Core,
     error::Error,
-    job::{Attempt, Fence, ModelRole, ResolvedModel},
+    job::{Attempt, AttemptOutcome, Fence, ModelRole, ResolvedModel},
     store::{
         attempts::{self, Claim},
         queue::{self, HoldChange, Place, QueuedJob},
@@ -98,6 +98,11 @@ async fn pass(core: &Arc<Core>) -> Result<Option<Duration>, PassError> {
             break;
         }
     }
+    if free.is_empty() {
+        // A job that becomes due could go nowhere; a server that becomes free
+        // wakes the dispatcher.
+        return Ok(None);
+    }
     let now = core.clock.now();
     let due = core
         .database
@@ -132,8 +137,8 @@ async fn give(
     let findings = ask(core, board, &jobs).await?;
     let mut holds = Vec::new();
     for job in jobs {
-        let refused_by = refused_by(core, &job).await?;
-        match choose::judge(&job, board, free, &refused_by, &findings) {
+        let past = past(core, &job).await?;
+        match choose::judge(&job, board, free, &past, &findings) {
             Verdict::Run { server, models } => {
                 if let Some(attempt) = claim(core, &job, &server, models).await? {
                     free.remove(&server);
@@ -185,18 +190,24 @@ async fn ask(
     core.availability.check(&references, &servers).await
 }
 
-async fn refused_by(core: &Core, job: &QueuedJob) -> Result<HashSet<String>, Error> {
+async fn past(core: &Core, job: &QueuedJob) -> Result<Past, Error> {
+    let mut past = Past::default();
     if job.attempt_number == 0 {
-        return Ok(HashSet::new());
+        return Ok(past);
     }
     let (id, run) = (job.id.clone(), job.run);
-    let servers = core
+    let ended = core
         .database
-        .read("servers_lacking", move |conn| {
-            attempts::servers_lacking(conn, &id, run)
-        })
+        .read("spent_on", move |conn| attempts::spent_on(conn, &id, run))
         .await?;
-    Ok(servers.into_iter().collect())
+    for (server, outcome) in ended {
+        if outcome == AttemptOutcome::ServerLacksFeature {
+            past.refused_by.insert(server);
+        } else {
+            *past.failed_on.entry(server).or_default() += 1;
+        }
+    }
+    Ok(past)
 }
 
 /// Claims a job for a server; `None` when one of them is not to be had.

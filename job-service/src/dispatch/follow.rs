@@ -2,7 +2,10 @@
 //! progress, whether the process is still the one, and the caller's wish to
 //! cancel. Judges no answer.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +53,10 @@ pub struct Follower<'a> {
     next_look: Duration,
     looks: u32,
     failures: u32,
+    /// Bytes of the answer that have come, and how many had come at the last
+    /// look.
+    received: &'a AtomicU64,
+    received_before: u64,
     /// Since when the server has had nothing of the attempt.
     nothing_since: Option<Duration>,
     /// Whether an interrupt went out whose answer did not come.
@@ -60,7 +67,7 @@ pub struct Follower<'a> {
 impl<'a> Follower<'a> {
     /// Follows from the sending of the request on.
     #[must_use]
-    pub fn new(context: &'a Context, wish: CancellationToken) -> Self {
+    pub fn new(context: &'a Context, wish: CancellationToken, received: &'a AtomicU64) -> Self {
         let now = context.core.clock.monotonic();
         Self {
             context,
@@ -69,6 +76,8 @@ impl<'a> Follower<'a> {
             next_look: now + context.core.pace.progress,
             looks: 0,
             failures: 0,
+            received,
+            received_before: 0,
             nothing_since: None,
             interrupt_unsure: false,
             interrupted: false,
@@ -107,6 +116,9 @@ impl<'a> Follower<'a> {
             Err(error) => {
                 self.failures += 1;
                 tracing::debug!(server.alias = %self.context.attempt.server, %error, "the server does not say how far it is");
+                if self.failures >= FAILURES_MAX && self.wish.is_cancelled() {
+                    return Signal::Gone("the server does not answer".to_owned());
+                }
                 if self.failures >= FAILURES_MAX {
                     return self.enter(AttemptPhase::OutcomeUnknown).await;
                 }
@@ -117,6 +129,13 @@ impl<'a> Follower<'a> {
 
     async fn note(&mut self, seen: Seen, global: &GlobalProgress) -> Signal {
         let now = self.context.core.clock.monotonic();
+        let received = self.received.load(Ordering::Relaxed);
+        if received > self.received_before {
+            // The answer is on its way, however long it takes.
+            self.received_before = received;
+            self.nothing_since = None;
+            return self.enter(AttemptPhase::Fetching).await;
+        }
         if !seen.alive {
             let since = *self.nothing_since.get_or_insert(now);
             if now.saturating_sub(since) >= self.context.core.pace.answer_grace {

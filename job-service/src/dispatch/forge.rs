@@ -37,6 +37,8 @@ pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONTROL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that a listing may have; LoRA metadata makes them long.
 pub const LISTING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Letters of the text of a refused control call that are kept.
+const CONTROL_MESSAGE_CHARS_MAX: usize = 160;
 /// How long an idle connection is kept for the next control call: less than
 /// the five seconds after which Forge closes it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -199,7 +201,7 @@ async fn json<T: DeserializeOwned>(
         let body = body_start(response, ERROR_BODY_BYTES_MAX).await;
         return Err(CallFailure::Status {
             status: status.as_u16(),
-            message: crate::outcome::message_of(&body),
+            message: short(&crate::outcome::message_of(&body)),
         });
     }
     let body = body_within(response, limits.bytes).await?;
@@ -229,6 +231,14 @@ async fn body_start(mut response: Response, limit: usize) -> Vec<u8> {
     }
     body.truncate(limit);
     body
+}
+
+/// A message that can stand in a line: some servers answer with whole pages.
+fn short(message: &str) -> String {
+    match message.char_indices().nth(CONTROL_MESSAGE_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &message[..at]),
+        None => message.to_owned(),
+    }
 }
 
 /// A transport error in our words.

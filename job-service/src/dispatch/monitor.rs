@@ -9,8 +9,6 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest, Sha256};
-use stablequeue_proto::models::v1 as models;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +22,10 @@ use crate::{
     server::{Health, Server},
     store::servers,
 };
+
+mod inventory;
+
+use inventory::{generation_of, items_of};
 
 /// An inventory that did not change is passed on again after this time, so
 /// that it does not count as stale.
@@ -291,12 +293,31 @@ impl Monitor {
         if !asked && !old && self.pushed.is_some() {
             return;
         }
+        if asked {
+            self.refresh_when_idle().await;
+        }
         match self.list_twice_when_less().await {
             Ok(Some(listing)) => self.push(&listing).await,
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(server.alias = %self.alias, %error, "its models could not be listed");
             }
+        }
+    }
+
+    /// Lets an idle server look at its folders, so that a file that was put
+    /// there since its start is listed. A busy one would keep us waiting.
+    async fn refresh_when_idle(&self) {
+        let ours = self.core.board.get(&self.alias);
+        if ours.is_none_or(|state| state.running_job.is_some()) {
+            return;
+        }
+        let idle = self.client.progress().await;
+        if !idle.is_ok_and(|progress| progress.is_idle()) {
+            return;
+        }
+        if let Err(error) = self.client.refresh().await {
+            tracing::warn!(server.alias = %self.alias, %error, "it did not look at its folders again");
         }
     }
 
@@ -350,65 +371,4 @@ impl Monitor {
             }
         }
     }
-}
-
-/// A listing in model-service's words.
-fn items_of(listing: &Listing) -> Vec<models::InventoryItem> {
-    use models::{AssetKind, InventoryModel, ModelType, ServerAsset, inventory_item::Kind};
-    let item = |kind| models::InventoryItem {
-        kind: Some(kind),
-        removed: false,
-    };
-    let asset = |kind: AssetKind, name: &String| {
-        item(Kind::Asset(ServerAsset {
-            kind: kind.into(),
-            name: name.clone(),
-        }))
-    };
-    let checkpoints = listing.checkpoints.iter().map(|checkpoint| {
-        item(Kind::Model(InventoryModel {
-            r#type: ModelType::Checkpoint.into(),
-            title: checkpoint.title.clone(),
-            path: checkpoint.filename.clone(),
-            sha256: checkpoint.sha256.clone().unwrap_or_default(),
-            alias: checkpoint.model_name.clone(),
-        }))
-    });
-    let loras = listing.loras.iter().map(|lora| {
-        item(Kind::Model(InventoryModel {
-            r#type: ModelType::Lora.into(),
-            title: lora.name.clone(),
-            path: lora.path.clone(),
-            sha256: String::new(),
-            alias: lora.alias.clone().unwrap_or_default(),
-        }))
-    });
-    let modules = listing
-        .modules
-        .iter()
-        .map(|module| asset(AssetKind::Module, &module.model_name));
-    let named = [
-        (AssetKind::Upscaler, &listing.upscalers),
-        (AssetKind::Sampler, &listing.samplers),
-        (AssetKind::Scheduler, &listing.schedulers),
-        (AssetKind::Script, &listing.scripts),
-    ];
-    let named = named
-        .into_iter()
-        .flat_map(|(kind, names)| names.iter().map(move |name| asset(kind, name)));
-    checkpoints
-        .chain(loras)
-        .chain(modules)
-        .chain(named)
-        .collect()
-}
-
-/// Names a listing by its content, so that the same one has the same name.
-fn generation_of(items: &[models::InventoryItem]) -> String {
-    let mut digest = Sha256::new();
-    for item in items {
-        // The Debug text names every field; only equality matters here.
-        digest.update(format!("{item:?}\n"));
-    }
-    hex::encode(digest.finalize())
 }

@@ -38,6 +38,7 @@ pub async fn run(context: &Context, wish: &CancellationToken, lost: Failure) -> 
         wish,
         phase: None,
         nothing_since: None,
+        silent_since: None,
     };
     loop {
         match search.look().await {
@@ -71,6 +72,8 @@ struct Search<'a> {
     phase: Option<AttemptPhase>,
     /// Since when the server has been idle and has had nothing of it.
     nothing_since: Option<Duration>,
+    /// Since when the server has not answered.
+    silent_since: Option<Duration>,
 }
 
 impl Search<'_> {
@@ -100,6 +103,7 @@ impl Search<'_> {
 
     /// What the server says of it now.
     async fn weigh(&mut self, seen: Seen, global: &GlobalProgress) -> Found {
+        self.silent_since = None;
         if self.restarted(global) {
             return Found::Gone("the server was restarted: it has had no job since".to_owned());
         }
@@ -143,8 +147,16 @@ impl Search<'_> {
         !self.context.ui_mode && global.job_timestamp == "0"
     }
 
+    /// Nobody knows: wait for the server. A job that nobody wants any more
+    /// does not wait for ever, since nothing is repeated by its end.
     async fn unknown(&mut self) -> Found {
         self.nothing_since = None;
+        let now = self.context.core.clock.monotonic();
+        let since = *self.silent_since.get_or_insert(now);
+        let grace = self.context.core.pace.unknown_grace;
+        if self.wish.is_cancelled() && now.saturating_sub(since) >= grace {
+            return Found::Gone("the server does not answer".to_owned());
+        }
         match self.enter(AttemptPhase::OutcomeUnknown).await {
             Entered::Yes => Found::Again,
             Entered::No => Found::Stopped,

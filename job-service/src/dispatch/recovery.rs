@@ -51,11 +51,16 @@ pub async fn open_attempts(core: &Core) -> Result<Vec<Attempt>, Error> {
         core.database.read("open_attempts", |conn| {
             let mut open = Vec::new();
             for id in queue::processing(conn)? {
-                match attempts::current(conn, &id)? {
-                    Some(attempt) => open.push(attempt),
-                    None => {
+                match attempts::current(conn, &id) {
+                    Ok(Some(attempt)) => open.push(attempt),
+                    Ok(None) => {
                         tracing::error!(job.id = %id, "a processing job has no attempt under way")
                     }
+                    // One row must not keep the others from being taken up.
+                    Err(error @ Error::BrokenRow { .. }) => {
+                        tracing::error!(job.id = %id, %error, "an attempt cannot be read");
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             Ok::<_, Error>(open)

@@ -49,6 +49,15 @@ pub struct Harvest {
     pub partial: bool,
 }
 
+/// What is known of other servers when an attempt fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere {
+    /// A server that has not refused this run might still take the job.
+    pub others_left: bool,
+    /// Another server failed in the same words.
+    pub failed_alike: bool,
+}
+
 /// Ends an attempt. Tries until it is written, however long the database
 /// refuses; `false` when the service stopped first.
 pub async fn settle(
@@ -56,10 +65,10 @@ pub async fn settle(
     job: &Job,
     attempt: &Attempt,
     ending: Ending,
-    others_left: bool,
+    elsewhere: Elsewhere,
 ) -> bool {
     let now = core.clock.now();
-    let end = end_of(job, attempt, ending, others_left, now, &core.pace);
+    let end = end_of(job, attempt, ending, elsewhere, now, &core.pace);
     let outcome = end.outcome;
     let images = match &end.next {
         Next::Completed { images, .. } | Next::Cancelled { images, .. } => images.clone(),
@@ -95,6 +104,36 @@ pub async fn settle(
             true
         }
         None => false,
+    }
+}
+
+/// Ends an attempt whose job cannot be read, so that it does not hold its
+/// server for ever: without its row nothing can be told of what it would be.
+pub async fn unreadable(core: &Core, attempt: &Attempt, error: &Error) {
+    let failure = Failure::new(
+        AttemptOutcome::PermanentError,
+        "JOB_UNREADABLE",
+        &error.to_string(),
+    );
+    let end = AttemptEnd {
+        outcome: failure.outcome,
+        error_code: Some(failure.code.to_owned()),
+        http_status: None,
+        message: Some(failure.message.clone()),
+        next: failed(attempt, &failure, failure.message.clone()),
+    };
+    let (fence, now) = (attempt.fence(), core.clock.now());
+    let written = until_written(core, "end_attempt", || {
+        let (fence, end) = (fence.clone(), end.clone());
+        core.database.write("end_attempt", move |conn| {
+            attempts::end(conn, &fence, &end, now)
+        })
+    })
+    .await;
+    match written {
+        Some(Ok(())) => core.hints.job_changed(&attempt.job_id),
+        Some(Err(error)) => late(core, attempt, &error),
+        None => {}
     }
 }
 
@@ -137,7 +176,7 @@ fn end_of(
     job: &Job,
     attempt: &Attempt,
     ending: Ending,
-    others_left: bool,
+    elsewhere: Elsewhere,
     now: DateTime<Utc>,
     pace: &Pace,
 ) -> AttemptEnd {
@@ -180,7 +219,7 @@ fn end_of(
                 error_code: Some(failure.code.to_owned()),
                 http_status: Some(i32::from(failure.http_status)).filter(|status| *status != 0),
                 message: Some(failure.message.clone()),
-                next: after_failure(job, attempt, &failure, others_left, now, jitter, pace),
+                next: after_failure(job, attempt, &failure, elsewhere, now, jitter, pace),
             }
         }
     }
@@ -191,7 +230,7 @@ fn after_failure(
     job: &Job,
     attempt: &Attempt,
     failure: &Failure,
-    others_left: bool,
+    elsewhere: Elsewhere,
     now: DateTime<Utc>,
     jitter: f64,
     pace: &Pace,
@@ -210,10 +249,15 @@ fn after_failure(
     match failure.outcome {
         // Not spent, and the server takes no jobs until it answers again.
         AttemptOutcome::Refused | AttemptOutcome::HandedBack => again(Duration::ZERO),
-        AttemptOutcome::ServerLacksFeature if others_left => again(Duration::ZERO),
+        AttemptOutcome::ServerLacksFeature if elsewhere.others_left => again(Duration::ZERO),
         AttemptOutcome::ServerLacksFeature | AttemptOutcome::PermanentError => {
             failed(attempt, failure, failure.message.clone())
         }
+        _ if elsewhere.failed_alike => failed(
+            attempt,
+            failure,
+            format!("it failed alike on two servers: {}", failure.message),
+        ),
         _ if used_up => failed(
             attempt,
             failure,
@@ -286,3 +330,7 @@ fn result_json(job: &Job, attempt: &Attempt, harvest: &Harvest, message: &str) -
     })
     .to_string()
 }
+
+#[cfg(test)]
+#[path = "settle/tests.rs"]
+mod tests;

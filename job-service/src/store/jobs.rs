@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use diesel::{prelude::*, sqlite::Sqlite};
+use diesel::prelude::*;
 use service_kit::clock::to_text;
 
 use super::{
@@ -20,6 +20,10 @@ use crate::{
         Requirement,
     },
 };
+
+mod list;
+
+pub use list::{Cursor, JobFilter, JobOrder, cursor_of, list};
 
 const TABLE: &str = "jobs";
 
@@ -51,37 +55,6 @@ pub struct NewJob {
     /// More about where it came from.
     pub source_info: String,
 }
-
-/// Which jobs to list; what is `None` or empty does not filter.
-#[derive(Clone, Debug, Default)]
-pub struct JobFilter {
-    /// Any of these states.
-    pub states: Vec<JobState>,
-    /// Asking for this server.
-    pub target_server: String,
-    /// From here.
-    pub app_type: Option<AppType>,
-    /// With all of these labels.
-    pub labels: BTreeMap<String, String>,
-    /// Submitted at or after.
-    pub created_from: Option<DateTime<Utc>>,
-    /// Submitted before.
-    pub created_to: Option<DateTime<Utc>>,
-    /// By what, and which way.
-    pub order: JobOrder,
-}
-
-/// The order of a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JobOrder {
-    /// By the last change instead of the submission.
-    pub by_update: bool,
-    /// Oldest first.
-    pub ascending: bool,
-}
-
-/// Where a page ended: the ordering time and the id of its last job.
-pub type Cursor = (String, String);
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = jobs)]
@@ -201,127 +174,6 @@ pub fn request_json(conn: &mut SqliteConnection, id: &str) -> Result<String, Err
         .first(conn)
         .optional()?
         .ok_or_else(|| Error::JobNotFound(id.to_owned()))
-}
-
-/// A page of jobs after `cursor`.
-pub fn list(
-    conn: &mut SqliteConnection,
-    filter: &JobFilter,
-    cursor: Option<&Cursor>,
-    limit: i64,
-) -> Result<Vec<Job>, Error> {
-    let mut query = filtered(filter);
-    query = match (filter.order.by_update, filter.order.ascending) {
-        (false, true) => query.order((jobs::creation_timestamp.asc(), jobs::mobilesd_job_id.asc())),
-        (false, false) => query.order((
-            jobs::creation_timestamp.desc(),
-            jobs::mobilesd_job_id.desc(),
-        )),
-        (true, true) => query.order((
-            jobs::last_updated_timestamp.asc(),
-            jobs::mobilesd_job_id.asc(),
-        )),
-        (true, false) => query.order((
-            jobs::last_updated_timestamp.desc(),
-            jobs::mobilesd_job_id.desc(),
-        )),
-    };
-    if let Some((at, id)) = cursor {
-        query = after(query, filter.order, at, id);
-    }
-    query
-        .limit(limit)
-        .select(Row::as_select())
-        .load(conn)?
-        .into_iter()
-        .map(from_row)
-        .collect()
-}
-
-type Listing<'a> = jobs::BoxedQuery<'a, Sqlite>;
-
-fn filtered(filter: &JobFilter) -> Listing<'_> {
-    let mut query = jobs::table.into_boxed();
-    if !filter.states.is_empty() {
-        query = query.filter(jobs::status.eq_any(filter.states.iter().map(|state| state.as_str())));
-    }
-    if !filter.target_server.is_empty() {
-        query = query.filter(jobs::target_server_alias.eq(&filter.target_server));
-    }
-    if let Some(app_type) = filter.app_type {
-        query = query.filter(jobs::app_type.eq(app_type.as_str()));
-    }
-    if let Some(from) = filter.created_from {
-        query = query.filter(jobs::creation_timestamp.ge(to_text(from)));
-    }
-    if let Some(to) = filter.created_to {
-        query = query.filter(jobs::creation_timestamp.lt(to_text(to)));
-    }
-    for (key, value) in &filter.labels {
-        query = query.filter(label(jobs::labels_json, label_path(key)).eq(value));
-    }
-    query
-}
-
-#[diesel::declare_sql_function]
-extern "SQL" {
-    /// The value at a path of a JSON document.
-    #[sql_name = "json_extract"]
-    fn label(
-        document: diesel::sql_types::Text,
-        path: diesel::sql_types::Text,
-    ) -> diesel::sql_types::Nullable<diesel::sql_types::Text>;
-}
-
-/// The path of a label in the JSON object of labels, its key quoted as SQLite
-/// wants it (<https://sqlite.org/json1.html>, "Path Arguments").
-fn label_path(key: &str) -> String {
-    format!("$.\"{key}\"")
-}
-
-fn after<'a>(query: Listing<'a>, order: JobOrder, at: &'a str, id: &'a str) -> Listing<'a> {
-    let (time, row) = (at, id);
-    match (order.by_update, order.ascending) {
-        (false, true) => query.filter(
-            jobs::creation_timestamp
-                .gt(time)
-                .or(jobs::creation_timestamp
-                    .eq(time)
-                    .and(jobs::mobilesd_job_id.gt(row))),
-        ),
-        (false, false) => query.filter(
-            jobs::creation_timestamp
-                .lt(time)
-                .or(jobs::creation_timestamp
-                    .eq(time)
-                    .and(jobs::mobilesd_job_id.lt(row))),
-        ),
-        (true, true) => query.filter(
-            jobs::last_updated_timestamp
-                .gt(time)
-                .or(jobs::last_updated_timestamp
-                    .eq(time)
-                    .and(jobs::mobilesd_job_id.gt(row))),
-        ),
-        (true, false) => query.filter(
-            jobs::last_updated_timestamp
-                .lt(time)
-                .or(jobs::last_updated_timestamp
-                    .eq(time)
-                    .and(jobs::mobilesd_job_id.lt(row))),
-        ),
-    }
-}
-
-/// Where a page that ends with this job goes on.
-#[must_use]
-pub fn cursor_of(job: &Job, order: JobOrder) -> Cursor {
-    let at = if order.by_update {
-        job.updated_at
-    } else {
-        job.created_at
-    };
-    (to_text(at), job.id.clone())
 }
 
 /// How many jobs are in each state.

@@ -46,11 +46,12 @@ pub struct QueuedJob {
     pub run: i32,
 }
 
-/// A place in the order of dispatch: ascending is sooner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A place in the order of dispatch: the highest priority first, and within
+/// it the lowest rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The priority turned round.
-    pub urgency: i32,
+    /// -100 to 100.
+    pub priority: i32,
     /// The order of submission.
     pub rank: i64,
 }
@@ -69,7 +70,7 @@ struct Row {
     #[diesel(sql_type = Text)]
     mobilesd_job_id: String,
     #[diesel(sql_type = Integer)]
-    urgency: i32,
+    priority: i32,
     #[diesel(sql_type = BigInt)]
     queue_rank: i64,
     #[diesel(sql_type = Text)]
@@ -90,14 +91,21 @@ struct Row {
     run: i32,
 }
 
-/// The statement of `page`: the planner would take the documented index on
-/// the status, which does not cover it.
+/// The statement of `page`: the rest of a priority, then the lower ones, both
+/// read in order, so that a later page passes over nothing. Without the name
+/// of the index the planner would take the documented one on the status, which
+/// does not cover it.
 pub const PAGE: &str = "\
-    SELECT mobilesd_job_id, urgency, queue_rank, target_server_alias, models_json, \
+    SELECT mobilesd_job_id, priority, queue_rank, target_server_alias, models_json, \
            resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run \
     FROM jobs INDEXED BY idx_jobs_queue \
-    WHERE status = 'pending' AND (urgency, queue_rank) > (?, ?) \
-    ORDER BY urgency, queue_rank LIMIT ?";
+    WHERE status = 'pending' AND priority = ?1 AND queue_rank > ?2 \
+    UNION ALL \
+    SELECT mobilesd_job_id, priority, queue_rank, target_server_alias, models_json, \
+           resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run \
+    FROM jobs INDEXED BY idx_jobs_queue \
+    WHERE status = 'pending' AND priority < ?1 \
+    ORDER BY priority DESC, queue_rank LIMIT ?3";
 
 /// The statement of `next_due`.
 pub const NEXT_DUE: &str = "\
@@ -118,11 +126,11 @@ pub fn page(
     limit: i64,
 ) -> Result<(Vec<QueuedJob>, Vec<Error>), Error> {
     let after = after.unwrap_or(Place {
-        urgency: i32::MIN,
+        priority: i32::MAX,
         rank: i64::MIN,
     });
     let rows: Vec<Row> = diesel::sql_query(PAGE)
-        .bind::<Integer, _>(after.urgency)
+        .bind::<Integer, _>(after.priority)
         .bind::<BigInt, _>(after.rank)
         .bind::<BigInt, _>(limit)
         .load(conn)?;
@@ -202,7 +210,7 @@ fn from_row(row: Row) -> Result<QueuedJob, Error> {
     let id = row.mobilesd_job_id;
     Ok(QueuedJob {
         place: Place {
-            urgency: row.urgency,
+            priority: row.priority,
             rank: row.queue_rank,
         },
         target_server: row.target_server_alias,

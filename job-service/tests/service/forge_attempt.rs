@@ -15,6 +15,7 @@ use job_service::payload::{
 use job_service::request::GenerationRequest;
 use job_service::verify::{ExpectedModel, Verified, verify, verify_infotexts};
 use serde_json::{Map, Value, json};
+use std::sync::atomic::AtomicU64;
 
 use crate::forge_client::{Bench, object};
 
@@ -67,7 +68,12 @@ impl<'b> Attempt<'b> {
         let spool = self.bench.spool();
         let client = &self.bench.client;
         client
-            .generate(self.request.endpoint, &self.sent, &spool)
+            .generate(
+                self.request.endpoint,
+                &self.sent,
+                &spool,
+                &AtomicU64::new(0),
+            )
             .await
     }
 

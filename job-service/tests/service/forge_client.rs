@@ -2,6 +2,7 @@
 //! and what it makes of a connection that breaks.
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use forge_sim::{Fault, ForgeSim, SimConfig, SimModel, Target};
@@ -68,7 +69,7 @@ pub(crate) fn object(body: Value) -> Map<String, Value> {
 
 async fn generate(client: &ForgeClient, body: Value, spool: &Path) -> GenerateAnswer {
     client
-        .generate(Endpoint::Txt2img, &object(body), spool)
+        .generate(Endpoint::Txt2img, &object(body), spool, &AtomicU64::new(0))
         .await
 }
 

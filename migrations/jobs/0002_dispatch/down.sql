@@ -22,7 +22,6 @@ ALTER TABLE jobs DROP COLUMN resolved_subseed;
 ALTER TABLE jobs DROP COLUMN resolved_seed;
 ALTER TABLE jobs DROP COLUMN resolved_checkpoint;
 ALTER TABLE jobs DROP COLUMN models_json;
-ALTER TABLE jobs DROP COLUMN urgency;
 ALTER TABLE jobs DROP COLUMN queue_rank;
 ALTER TABLE jobs DROP COLUMN priority;
 ALTER TABLE jobs DROP COLUMN backend;

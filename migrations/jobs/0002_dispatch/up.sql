@@ -7,8 +7,6 @@ ALTER TABLE jobs ADD COLUMN endpoint TEXT NOT NULL DEFAULT 'txt2img';
 ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'forge';
 ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN queue_rank INTEGER NOT NULL DEFAULT 0;
--- The priority turned round, so that one ascending key is the order of dispatch.
-ALTER TABLE jobs ADD COLUMN urgency INTEGER GENERATED ALWAYS AS (-priority) VIRTUAL;
 ALTER TABLE jobs ADD COLUMN models_json TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE jobs ADD COLUMN resolved_checkpoint TEXT;
 ALTER TABLE jobs ADD COLUMN resolved_seed INTEGER NOT NULL DEFAULT 0;
@@ -28,7 +26,7 @@ ALTER TABLE jobs ADD COLUMN labels_json TEXT NOT NULL DEFAULT '{}';
 -- The queue in the order of dispatch, with everything that choosing reads, so
 -- that a pass never touches the rows with their large parameters.
 CREATE INDEX idx_jobs_queue ON jobs (
-    urgency, queue_rank, priority, mobilesd_job_id, target_server_alias, models_json,
+    priority DESC, queue_rank, mobilesd_job_id, target_server_alias, models_json,
     resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run
 ) WHERE status = 'pending';
 CREATE INDEX idx_jobs_due ON jobs (not_before) WHERE status = 'pending' AND not_before IS NOT NULL;

@@ -87,7 +87,7 @@ pub(crate) fn new_server(server: Option<proto::Server>) -> Result<NewServer, Vec
     }
     let base_url = base_url(&server.base_url, &mut violations);
     let usage = usage(server.usage, &mut violations);
-    let labels = super::super::job_service::labels("server.labels", server.labels, &mut violations);
+    let labels = super::super::parse::labels("server.labels", server.labels, &mut violations);
     if !violations.is_empty() {
         return Err(violations);
     }
@@ -119,7 +119,7 @@ pub(crate) fn change(
                     Some(usage(server.usage, &mut violations).unwrap_or(Usage::Dedicated));
             }
             "labels" => {
-                change.labels = Some(super::super::job_service::labels(
+                change.labels = Some(super::super::parse::labels(
                     "server.labels",
                     server.labels.clone(),
                     &mut violations,

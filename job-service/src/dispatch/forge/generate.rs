@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Map, Value};
@@ -56,12 +57,13 @@ pub enum GenerateAnswer {
 impl ForgeClient {
     /// Sends a generation and waits for its end. The body of the answer goes
     /// to `spool`, which is created or emptied first, before anything is
-    /// sent. Cancel by dropping the future; the server goes on even then.
+    /// sent; `received` counts its bytes as they come. Cancel by dropping the future; the server goes on even then.
     pub async fn generate(
         &self,
         endpoint: Endpoint,
         body: &Map<String, Value>,
         spool: &Path,
+        received: &AtomicU64,
     ) -> GenerateAnswer {
         let path = match endpoint {
             Endpoint::Txt2img => "/sdapi/v1/txt2img",
@@ -91,12 +93,12 @@ impl ForgeClient {
                 body: body_start(response, ERROR_BODY_BYTES_MAX).await,
             };
         }
-        pour(response, &mut spool).await
+        pour(response, &mut spool, received).await
     }
 }
 
 /// Writes the body to the spool file.
-async fn pour(mut response: Response, spool: &mut File) -> GenerateAnswer {
+async fn pour(mut response: Response, spool: &mut File, received: &AtomicU64) -> GenerateAnswer {
     let mut size_bytes = 0_u64;
     loop {
         let chunk = match response.chunk().await {
@@ -109,6 +111,7 @@ async fn pour(mut response: Response, spool: &mut File) -> GenerateAnswer {
             }
         };
         size_bytes += chunk.len() as u64;
+        received.store(size_bytes, Ordering::Relaxed);
         if size_bytes > ANSWER_BYTES_MAX {
             return GenerateAnswer::TooLarge;
         }

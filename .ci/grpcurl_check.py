@@ -1,0 +1,360 @@
+"""Calls every method of both services with grpcurl, through reflection alone.
+
+Starts the built programs on free loopback ports with data of its own, checks
+health, lists the services, and runs a job to its image. Fails when a method
+that the protos declare is not served or was not called.
+
+usage: grpcurl_check.py --grpcurl PROGRAM --programs FOLDER --protos FOLDER
+"""
+
+import argparse
+import base64
+import contextlib
+import hashlib
+import json
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+
+# How long a program may take to listen, and a single call to answer.
+START_SECONDS = 60
+CALL_SECONDS = 60
+# grpcurl ends with this plus the status code.
+STATUS_BASE = 64
+NOT_FOUND = 5
+
+JOBS = "stablequeue.jobs.v1.JobService"
+SERVERS = "stablequeue.jobs.v1.ServerService"
+MODELS = "stablequeue.models.v1.ModelService"
+AVAILABILITY = "stablequeue.models.v1.AvailabilityService"
+
+
+class Failed(Exception):
+    """Something is not as it must be."""
+
+
+def check(holds, *seen):
+    """Fails with what was seen unless it holds."""
+    if not holds:
+        raise Failed(" ".join(str(part) for part in seen))
+
+
+def declared(protos):
+    """Every method that the protos declare, by the service's full name."""
+    methods = set()
+    for file in sorted(protos.rglob("*.proto")):
+        text = re.sub(r"//[^\n]*", "", file.read_text())
+        package = re.search(r"^package ([\w.]+);", text, re.M).group(1)
+        for service in re.finditer(r"^service (\w+) \{(.*?)^\}", text, re.M | re.S):
+            for method in re.finditer(r"\brpc (\w+)\(", service.group(2)):
+                methods.add(f"{package}.{service.group(1)}/{method.group(1)}")
+    check(methods, "no method found below", protos)
+    return methods
+
+
+class Program:
+    """One of our programs, running."""
+
+    def __init__(self, folder, name, log, *arguments):
+        self.name = name
+        self.log = log
+        self.errors = open(log, "w+")
+        command = [folder / name, *arguments]
+        self.process = subprocess.Popen(
+            command, stdout=self.errors, stderr=self.errors, stdin=subprocess.DEVNULL
+        )
+
+    def said(self, pattern):
+        """What the program says that matches, as soon as it does."""
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            found = re.search(pattern, self.log.read_text())
+            if found:
+                return found.group(1)
+            check(self.process.poll() is None, self.name, "ended:", self.log.read_text())
+            time.sleep(0.02)
+        raise Failed(f"{self.name} does not say {pattern!r}: {self.log.read_text()}")
+
+    def stop(self):
+        """Ends it as a process supervisor does; answers its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(CALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise Failed(f"{self.name} did not end") from None
+        finally:
+            self.errors.close()
+
+
+class Service:
+    """One address, called through grpcurl."""
+
+    def __init__(self, grpcurl, address, called):
+        self.grpcurl = grpcurl
+        self.address = address
+        self.called = called
+
+    def run(self, *arguments, data=None, wanted=0):
+        """Runs grpcurl; answers the JSON values it prints."""
+        with_data = ["-d", "@"] if data is not None else []
+        command = [self.grpcurl, "-plaintext", *with_data, self.address, *arguments]
+        text = "\n".join(json.dumps(message) for message in data or [])
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
+        )
+        check(done.returncode == wanted, *arguments, "ended with", done.returncode, done.stderr)
+        return done.stdout
+
+    def names(self, *of):
+        """The services, or the methods of one."""
+        return set(self.run("list", *of).split())
+
+    def stream(self, method, *messages, wanted=0):
+        """Calls a method; answers every message of its answer."""
+        self.called.add(method)
+        print("   ", method, flush=True)
+        return values(self.run(method, data=messages, wanted=wanted))
+
+    def call(self, method, request=None, wanted=0):
+        """Calls a unary method; answers its one message."""
+        answers = self.stream(method, request or {}, wanted=wanted)
+        if wanted != 0:
+            return None
+        check(len(answers) == 1, method, "answered", answers)
+        return answers[0]
+
+    @contextlib.contextmanager
+    def watching(self, method, request):
+        """Reads an endless stream, message by message."""
+        self.called.add(method)
+        print("   ", method, flush=True)
+        command = [
+            self.grpcurl, "-plaintext", "-max-time", str(CALL_SECONDS),
+            "-d", json.dumps(request), self.address, method,
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            yield read_messages(process.stdout)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def values(text):
+    """JSON values one after another."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        value, at = decoder.raw_decode(text, at)
+        found.append(value)
+    return found
+
+
+def read_messages(lines):
+    """The messages of a stream as they come: each ends with a lone brace."""
+    text = ""
+    for line in lines:
+        text += line
+        if line.rstrip() in ("}", "{}"):
+            yield json.loads(text)
+            text = ""
+
+
+def check_health(service, names):
+    """The whole process and each service are SERVING."""
+    for name in ["", *sorted(names)]:
+        answers = values(service.run("grpc.health.v1.Health/Check", data=[{"service": name}]))
+        check(answers == [{"status": "SERVING"}], "health of", repr(name), answers)
+
+
+def call_models(service):
+    """Every method of model-service, with no Forge server near."""
+    sha256 = "ab" * 32
+    path = "/models/Stable-diffusion/harbour-v3.safetensors"
+    item = {
+        "type": "MODEL_TYPE_CHECKPOINT", "title": "harbour-v3.safetensors [abababab]",
+        "path": path, "sha256": sha256,
+    }
+    synced = service.stream(
+        f"{AVAILABILITY}/SyncServerInventory",
+        {"header": {"server": "attic", "generation": "1", "mode": "INVENTORY_MODE_FULL", "itemCount": 2}},
+        {"items": {"items": [{"model": item}]}},
+        {"items": {"items": [{"asset": {"kind": "ASSET_KIND_SAMPLER", "name": "Euler"}}]}},
+    )[0]
+    check(synced["inventory"]["checkpointCount"] == 1, synced)
+    inventories = service.call(f"{AVAILABILITY}/ListInventories")["inventories"]
+    check([each["server"] for each in inventories] == ["attic"], inventories)
+    facts = service.call(f"{AVAILABILITY}/ListAvailability", {"server": "attic"})
+    check(len(facts["availabilities"]) == 1, facts)
+    lora = {"name": "ink", "type": "MODEL_TYPE_LORA", "localPath": "/models/Lora/ink.safetensors"}
+    lora_id = service.call(f"{MODELS}/CreateModel", {"model": lora})["model"]["modelId"]
+    alias = service.call(
+        f"{MODELS}/AddModelAlias", {"modelId": lora_id, "aliasPath": "pen-and-ink"}
+    )["alias"]
+    aliases = service.call(f"{MODELS}/ListModelAliases", {"modelId": lora_id})["aliases"]
+    check([each["aliasPath"] for each in aliases] == ["pen-and-ink"], aliases)
+    resolved = service.call(
+        f"{MODELS}/ResolveModels",
+        {"references": [{"reference": "PEN-AND-INK"}, {"reference": sha256[:10].upper()}]},
+    )["resolutions"]
+    check(resolved[1]["match"] == "MATCH_KIND_AUTOV2", resolved)
+    watch = f"{AVAILABILITY}/WatchAvailability"
+    with service.watching(watch, {"servers": ["attic"]}) as messages:
+        check("started" in next(messages), "a watch begins with its start")
+        service.call(
+            f"{AVAILABILITY}/SetModelAvailability", {"server": "attic", "modelId": lora_id}
+        )
+        event = next(messages)["event"]
+        check(event["type"] == "AVAILABILITY_EVENT_TYPE_ADDED", event)
+        check(event["modelId"] == lora_id, event)
+    where = {"references": [{"reference": "ink"}, {"reference": "nothing"}], "servers": ["attic"]}
+    found = service.call(f"{AVAILABILITY}/CheckAvailability", where)["servers"][0]["references"]
+    states = [each["state"] for each in found]
+    check(states == ["AVAILABILITY_STATE_AVAILABLE", "AVAILABILITY_STATE_MISSING"], found)
+    full = {"modelId": lora_id, "view": "MODEL_VIEW_FULL"}
+    model = service.call(f"{MODELS}/GetModel", full)["model"]
+    check(model["servers"] == ["attic"], model)
+    service.call(
+        f"{AVAILABILITY}/DeleteModelAvailability", {"server": "attic", "modelId": lora_id}
+    )
+    service.call(f"{MODELS}/DeleteModelAlias", {"aliasId": alias["aliasId"]})
+    service.call(f"{MODELS}/DeleteModel", {"modelId": lora_id})
+    service.call(f"{MODELS}/GetModel", full, wanted=STATUS_BASE + NOT_FOUND)
+    models = service.call(f"{MODELS}/ListModels", {"type": "MODEL_TYPE_CHECKPOINT"})["models"]
+    check([each["hashSha256"] for each in models] == [sha256], models)
+
+
+def call_servers(service, forge_url):
+    """Every method of ServerService; ends with a healthy, cordoned server."""
+    for alias, url in (("gpu", forge_url), ("gone", "http://127.0.0.1:9")):
+        server = {"alias": alias, "baseUrl": url, "usage": "SERVER_USAGE_DEDICATED"}
+        service.call(f"{SERVERS}/CreateServer", {"server": server})
+    until = time.monotonic() + START_SECONDS
+    while True:
+        probed = service.call(f"{SERVERS}/ProbeServer", {"alias": "gpu"})["server"]["status"]
+        if probed.get("health") == "SERVER_HEALTH_HEALTHY" and "inventoryTime" in probed:
+            break
+        check(time.monotonic() < until, "the server is not healthy:", probed)
+    listed = service.call(f"{SERVERS}/ListServers")["servers"]
+    check([each["alias"] for each in listed] == ["gone", "gpu"], listed)
+    service.call(f"{SERVERS}/DeleteServer", {"alias": "gone"})
+    service.call(f"{SERVERS}/GetServer", {"alias": "gone"}, wanted=STATUS_BASE + NOT_FOUND)
+    change = {"server": {"alias": "gpu", "labels": {"room": "attic"}}}
+    updated = service.call(f"{SERVERS}/UpdateServer", change)["server"]
+    check(updated["labels"] == {"room": "attic"}, updated)
+    service.call(f"{SERVERS}/CordonServer", {"alias": "gpu", "reason": "dusting"})
+    server = service.call(f"{SERVERS}/GetServer", {"alias": "gpu"})["server"]
+    check(server["cordoned"] and server["cordonReason"] == "dusting", server)
+
+
+def submit(service, request):
+    """Takes a job; answers its id and where watching it may begin."""
+    answer = service.call(f"{JOBS}/SubmitJob", request)
+    return answer["job"]["jobId"], answer["resumeToken"]
+
+
+def call_jobs(service, images):
+    """Every method of JobService: one job is cancelled, two get their image."""
+    params = {"prompt": "a red fox", "steps": 2, "width": 64, "height": 64, "seed": "0"}
+    held, _ = submit(service, {"params": params})
+    with service.watching(f"{JOBS}/WatchJob", {"jobId": held}) as messages:
+        hold = next(messages)["snapshot"]["hold"]
+        check(hold["reason"] == "HOLD_REASON_SERVER_CORDONED", hold)
+    cancelled = service.call(f"{JOBS}/CancelJob", {"jobId": held})["job"]
+    check(cancelled["state"] == "JOB_STATE_CANCELLED", cancelled)
+    service.call(f"{SERVERS}/UncordonServer", {"alias": "gpu"})
+    typed, token = submit(service, {"params": params})
+    events = service.stream(f"{JOBS}/WatchJob", {"jobId": typed, "resumeToken": token})
+    types = [each["event"]["type"] for each in events if "event" in each]
+    check(types[-1] == "JOB_EVENT_TYPE_COMPLETED", types)
+    whole = {"prompt": "a blue fox", "steps": 2, "width": 64, "height": 64, "cfg_scale": 0}
+    payload = {"endpoint": "ENDPOINT_TXT2IMG", "object": whole}
+    given, _ = submit(service, {"forgePayload": payload, "targetServer": "gpu"})
+    waited = service.call(f"{JOBS}/WaitJob", {"jobId": given, "timeout": "30s"})
+    check(waited.get("done") and waited["job"]["state"] == "JOB_STATE_COMPLETED", waited)
+    listed = service.call(f"{JOBS}/ListJobs", {"order": "JOB_ORDER_CREATE_TIME_ASC"})["jobs"]
+    check([each["jobId"] for each in listed] == [held, typed, given], listed)
+    job = service.call(f"{JOBS}/GetJob", {"jobId": typed, "view": "JOB_VIEW_FULL"})["job"]
+    check(job["request"]["seed"] == 0 and len(job["attempts"]) == 1, job)
+    service.call(f"{JOBS}/GetJob", {"jobId": "none"}, wanted=STATUS_BASE + NOT_FOUND)
+    image = service.call(f"{JOBS}/ListJobImages", {"jobId": typed})["images"][0]
+    check(image["infotext"].startswith("a red fox\n"), image)
+    chunks = service.stream(f"{JOBS}/DownloadImage", {"jobId": typed})
+    check(chunks[0]["image"]["sha256"] == image["sha256"], chunks[0])
+    data = b"".join(base64.b64decode(each.get("data", "")) for each in chunks)
+    sha256 = hashlib.sha256(data).hexdigest()
+    check(sha256 == image["sha256"], "the bytes have the digest", sha256)
+    stored = images / sha256[:2] / f"{sha256}.png"
+    check(stored.read_bytes() == data, "the file is not what was downloaded:", stored)
+    check(b"a red fox" in data, "the PNG does not hold its prompt")
+
+
+def check_all(arguments, folder, stack):
+    """Starts everything, calls everything, ends everything."""
+    data = folder / "data"
+
+    def start(name, *more):
+        program = Program(arguments.programs, name, folder / f"{name}.log", *more)
+        stack.callback(program.process.kill)
+        return program
+
+    serve = ["serve", "--data-dir", data, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+    serving = r'"serving"[^\n]*"address":"([^"]+)"'
+    forge = start(
+        "forge-sim", "--listen", "127.0.0.1:0", "--data-dir", folder / "forge",
+        "--step-time-ms", "0", "--load-time-ms", "0",
+    )
+    models = start("model-service", *serve)
+    models_address = models.said(serving)
+    jobs = start("job-service", *serve, "--model-service", f"http://{models_address}")
+    jobs_address = jobs.said(serving)
+    forge_url = forge.said(r"(http://127\.0\.0\.1:\d+)")
+    called, served = set(), set()
+    for address, names, calls in (
+        (models_address, {MODELS, AVAILABILITY}, [call_models]),
+        (
+            jobs_address,
+            {JOBS, SERVERS},
+            [lambda each: call_servers(each, forge_url), lambda each: call_jobs(each, data / "images")],
+        ),
+    ):
+        service = Service(arguments.grpcurl, address, called)
+        listed = service.names()
+        check(names <= listed, "not listed:", names - listed)
+        print("  ", address, *sorted(listed), flush=True)
+        check_health(service, names)
+        ours = [name for name in listed if name.startswith("stablequeue.")]
+        for name in ours:
+            served |= {"/".join(method.rsplit(".", 1)) for method in service.names(name)}
+        for each in calls:
+            each(service)
+    everything = declared(arguments.protos)
+    check(served == everything, "declared and served differ:", served ^ everything)
+    check(called == everything, "never called:", everything - called)
+    for program in (jobs, models, forge):
+        code = program.stop()
+        check(code == 0, program.name, "ended with", code, program.log.read_text())
+    print(f"grpcurl: {len(called)} methods called, none left out", flush=True)
+
+
+def main():
+    """Reads the command line and runs the check in a folder of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--grpcurl", required=True)
+    parser.add_argument("--programs", required=True, type=pathlib.Path)
+    parser.add_argument("--protos", required=True, type=pathlib.Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        try:
+            check_all(arguments, pathlib.Path(folder), stack)
+        except (Failed, StopIteration) as error:
+            raise SystemExit(f"grpcurl check failed: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

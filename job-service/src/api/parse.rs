@@ -1,0 +1,278 @@
+//! From requests about jobs to parsed values, or everything that is wrong with
+//! them at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use service_kit::{
+    clock::{from_proto_duration, from_timestamp},
+    page::{PageToken, page_size},
+};
+use stablequeue_proto::jobs::v1::{self as proto, submit_job_request::Input};
+use tonic::Status;
+
+use super::{convert, status};
+use crate::{
+    error::Error,
+    job::AppType,
+    jobs::{ATTEMPTS_DEFAULT, Submission},
+    request::Violation,
+    server::alias_fault,
+    store::jobs::{Cursor, JobFilter, JobOrder},
+};
+
+/// Bytes that a job id may have; older ones are not all UUIDs.
+const JOB_ID_BYTES_MAX: usize = 128;
+/// The priorities there are.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
+/// The limits that a job may set on its attempts.
+const ATTEMPTS: std::ops::RangeInclusive<i32> = 1..=10;
+/// Labels of one job or server.
+const LABELS_MAX: usize = 64;
+/// Bytes of a label's key.
+const LABEL_KEY_BYTES_MAX: usize = 63;
+/// Bytes of a label's value.
+const LABEL_VALUE_BYTES_MAX: usize = 255;
+/// Bytes of `source_info`.
+const SOURCE_INFO_BYTES_MAX: usize = 1024;
+/// How long a wait lasts when it does not say.
+const WAIT_DEFAULT: Duration = Duration::from_secs(30);
+/// How long a wait may last.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+pub(super) fn invalid(path: &str, description: &str) -> Status {
+    status(Error::Invalid(vec![Violation::new(path, description)]))
+}
+
+/// A job id that could be one.
+pub(super) fn job_id(id: String) -> Result<String, Status> {
+    if id.is_empty() || id.len() > JOB_ID_BYTES_MAX {
+        let words = format!("must have 1 to {JOB_ID_BYTES_MAX} bytes");
+        return Err(invalid("job_id", &words));
+    }
+    Ok(id)
+}
+
+pub(super) fn view(value: i32) -> Result<proto::JobView, Status> {
+    proto::JobView::try_from(value).map_err(|_| invalid("view", &format!("{value} is not a view")))
+}
+
+pub(super) fn wait_time(timeout: Option<prost_types::Duration>) -> Result<Duration, Status> {
+    let Some(timeout) = timeout else {
+        return Ok(WAIT_DEFAULT);
+    };
+    from_proto_duration(&timeout)
+        .filter(|timeout| *timeout <= WAIT_MAX)
+        .ok_or_else(|| invalid("timeout", "must be 0 to 10 minutes"))
+}
+
+pub(super) fn parse_submission(request: proto::SubmitJobRequest) -> Result<Submission, Status> {
+    let proto::SubmitJobRequest {
+        target_server,
+        priority,
+        max_attempts,
+        labels: given_labels,
+        app_type,
+        source_info,
+        input,
+    } = request;
+    let mut violations = Vec::new();
+    let parsed = match input {
+        Some(Input::Params(params)) => convert::params::from_params(params),
+        Some(Input::ForgePayload(payload)) => convert::params::from_forge_payload(payload),
+        None => Err(vec![Violation::new(
+            "input",
+            "one of params and forge_payload is required",
+        )]),
+    };
+    let generation = parsed.map_err(|found| violations.extend(found)).ok();
+    if !target_server.is_empty()
+        && let Some(fault) = alias_fault(&target_server)
+    {
+        violations.push(Violation::new("target_server", fault));
+    }
+    let priority = priority.unwrap_or(0);
+    if !PRIORITIES.contains(&priority) {
+        violations.push(Violation::new("priority", "must be -100 to 100"));
+    }
+    let attempts_max = max_attempts.unwrap_or(ATTEMPTS_DEFAULT);
+    if !ATTEMPTS.contains(&attempts_max) {
+        violations.push(Violation::new("max_attempts", "must be 1 to 10"));
+    }
+    let labels = labels("labels", given_labels, &mut violations);
+    let app_type = app_type_of(app_type, &mut violations).unwrap_or(AppType::Api);
+    if source_info.len() > SOURCE_INFO_BYTES_MAX {
+        let words = format!("must have at most {SOURCE_INFO_BYTES_MAX} bytes");
+        violations.push(Violation::new("source_info", words));
+    }
+    match generation {
+        Some(request) if violations.is_empty() => Ok(Submission {
+            request,
+            target_server,
+            priority,
+            attempts_max,
+            labels,
+            app_type,
+            source_info,
+        }),
+        _ => Err(status(Error::Invalid(violations))),
+    }
+}
+
+pub(super) fn app_type_of(value: i32, violations: &mut Vec<Violation>) -> Option<AppType> {
+    match proto::AppType::try_from(value) {
+        Ok(app_type) => convert::app_type_from_proto(app_type),
+        Err(_) => {
+            violations.push(Violation::new(
+                "app_type",
+                format!("{value} is not an app type"),
+            ));
+            None
+        }
+    }
+}
+
+/// Labels within their limits; what is wrong with them goes to `violations`.
+pub(super) fn labels(
+    path: &str,
+    labels: HashMap<String, String>,
+    violations: &mut Vec<Violation>,
+) -> BTreeMap<String, String> {
+    if labels.len() > LABELS_MAX {
+        violations.push(Violation::new(
+            path,
+            format!("must have at most {LABELS_MAX} entries"),
+        ));
+        return BTreeMap::new();
+    }
+    for (key, value) in &labels {
+        let plain = |letter: char| !letter.is_control() && letter != '"' && letter != '\\';
+        if key.is_empty() || key.len() > LABEL_KEY_BYTES_MAX || !key.chars().all(plain) {
+            violations.push(Violation::new(
+                path,
+                format!(
+                    "a key must have 1 to {LABEL_KEY_BYTES_MAX} bytes without quotes, \
+                     backslashes and control characters"
+                ),
+            ));
+        }
+        if value.len() > LABEL_VALUE_BYTES_MAX {
+            violations.push(Violation::new(
+                format!("{path}.{key}"),
+                format!("must have at most {LABEL_VALUE_BYTES_MAX} bytes"),
+            ));
+        }
+    }
+    labels.into_iter().collect()
+}
+
+/// What a list asks for.
+pub(super) struct List {
+    pub(super) filter: JobFilter,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) size: usize,
+    pub(super) view: proto::JobView,
+    pub(super) fingerprint: Vec<u8>,
+}
+
+pub(super) fn parse_list(request: proto::ListJobsRequest) -> Result<List, Status> {
+    let proto::ListJobsRequest {
+        page_size: size,
+        page_token,
+        view: view_value,
+        states,
+        target_server,
+        app_type,
+        labels: given_labels,
+        create_time_from,
+        create_time_to,
+        order,
+    } = request;
+    let mut violations = Vec::new();
+    let size = page_size(size).unwrap_or_else(|error| {
+        violations.push(Violation::new("page_size", error.to_string()));
+        1
+    });
+    let view = proto::JobView::try_from(view_value).unwrap_or_else(|_| {
+        violations.push(Violation::new(
+            "view",
+            format!("{view_value} is not a view"),
+        ));
+        proto::JobView::Basic
+    });
+    let mut parsed_states = Vec::new();
+    for (at, value) in states.into_iter().enumerate() {
+        let state = proto::JobState::try_from(value).ok();
+        match state.and_then(convert::state_from_proto) {
+            Some(state) => parsed_states.push(state),
+            None => violations.push(Violation::new(
+                format!("states[{at}]"),
+                format!("{value} is not a state"),
+            )),
+        }
+    }
+    parsed_states.sort_unstable();
+    parsed_states.dedup();
+    let filter = JobFilter {
+        states: parsed_states,
+        target_server,
+        app_type: app_type_of(app_type, &mut violations),
+        labels: labels("labels", given_labels, &mut violations),
+        created_from: time("create_time_from", create_time_from, &mut violations),
+        created_to: time("create_time_to", create_time_to, &mut violations),
+        order: order_of(order, &mut violations),
+    };
+    // The Debug text names every filter; only equality matters here.
+    let fingerprint = format!("{filter:?}").into_bytes();
+    let cursor = match page_token.as_str() {
+        "" => None,
+        token => match PageToken::decode(token, &fingerprint) {
+            Ok(cursor) => Some(cursor),
+            Err(error) => {
+                violations.push(Violation::new("page_token", error.to_string()));
+                None
+            }
+        },
+    };
+    if !violations.is_empty() {
+        return Err(status(Error::Invalid(violations)));
+    }
+    Ok(List {
+        filter,
+        cursor,
+        size,
+        view,
+        fingerprint,
+    })
+}
+
+pub(super) fn time(
+    path: &str,
+    time: Option<Timestamp>,
+    violations: &mut Vec<Violation>,
+) -> Option<chrono::DateTime<chrono::Utc>> {
+    let time = time?;
+    let parsed = from_timestamp(&time);
+    if parsed.is_none() {
+        violations.push(Violation::new(path, "is not a time"));
+    }
+    parsed
+}
+
+pub(super) fn order_of(value: i32, violations: &mut Vec<Violation>) -> JobOrder {
+    let order = |by_update, ascending| JobOrder {
+        by_update,
+        ascending,
+    };
+    match proto::JobOrder::try_from(value) {
+        Ok(proto::JobOrder::Unspecified | proto::JobOrder::CreateTimeDesc) => order(false, false),
+        Ok(proto::JobOrder::CreateTimeAsc) => order(false, true),
+        Ok(proto::JobOrder::UpdateTimeDesc) => order(true, false),
+        Ok(proto::JobOrder::UpdateTimeAsc) => order(true, true),
+        Err(_) => {
+            violations.push(Violation::new("order", format!("{value} is not an order")));
+            JobOrder::default()
+        }
+    }
+}

@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+
+use serde_json::Map;
+
+use super::*;
+use crate::{
+    job::{AppType, Endpoint},
+    server::Usage,
+};
+
+fn server(alias: &str) -> Server {
+    Server {
+        alias: alias.to_owned(),
+        base_url: "http://h".to_owned(),
+        usage: Usage::Dedicated,
+        labels: BTreeMap::new(),
+        enabled: true,
+        cordoned: false,
+        cordon_reason: String::new(),
+        baseline: Some(Map::new()),
+        created_at: DateTime::UNIX_EPOCH,
+        updated_at: DateTime::UNIX_EPOCH,
+        revision: 1,
+    }
+}
+
+fn job(target: &str) -> Job {
+    Job {
+        id: "job".to_owned(),
+        state: JobState::Pending,
+        hold: None,
+        run: 1,
+        attempt_number: 0,
+        attempts_spent: 0,
+        attempts_max: 3,
+        priority: 0,
+        target_server: target.to_owned(),
+        created_at: DateTime::UNIX_EPOCH,
+        updated_at: DateTime::UNIX_EPOCH,
+        completed_at: None,
+        cancel_requested_at: None,
+        not_before: None,
+        error: None,
+        result_json: None,
+        labels: BTreeMap::new(),
+        app_type: AppType::Api,
+        source_info: String::new(),
+        endpoint: Endpoint::Txt2img,
+        seed: 1,
+        subseed: 1,
+        models: Vec::new(),
+        resolved_checkpoint: None,
+        revision: 1,
+    }
+}
+
+fn reason(board: &Board, job: &Job) -> Option<HoldReason> {
+    board.hold_of(job).map(|hold| hold.reason)
+}
+
+#[test]
+fn a_waiting_job_says_what_it_waits_for_at_every_step() {
+    let board = Board::default();
+    let any = job("");
+    assert_eq!(reason(&board, &any), Some(HoldReason::NoServer));
+    assert_eq!(reason(&board, &job("gpu")), Some(HoldReason::TargetUnknown));
+    board.put(server("gpu"));
+    assert_eq!(reason(&board, &any), Some(HoldReason::ServerUnavailable));
+    board.update_status("gpu", |status| status.health = Health::Healthy);
+    assert_eq!(reason(&board, &any), None, "it is next");
+    board.model_service_failed("refused".to_owned(), DateTime::UNIX_EPOCH);
+    assert_eq!(
+        reason(&board, &any),
+        Some(HoldReason::ModelServiceUnavailable)
+    );
+    assert!(board.model_service_answered(), "it was down");
+    board.occupy("gpu", "other");
+    assert_eq!(reason(&board, &any), Some(HoldReason::ServerBusy));
+    board.vacate("gpu", "nobody");
+    assert_eq!(
+        reason(&board, &any),
+        Some(HoldReason::ServerBusy),
+        "not by another"
+    );
+    board.vacate("gpu", "other");
+    let mut cordoned = server("gpu");
+    cordoned.cordoned = true;
+    board.put(cordoned);
+    assert_eq!(reason(&board, &any), Some(HoldReason::ServerCordoned));
+    let mut disabled = server("gpu");
+    disabled.enabled = false;
+    board.put(disabled);
+    assert_eq!(reason(&board, &any), Some(HoldReason::NoServer));
+}
+
+#[test]
+fn what_holds_every_job_is_told_before_what_holds_this_one() {
+    let board = Board::default();
+    board.put(server("gpu"));
+    board.update_status("gpu", |status| status.health = Health::Healthy);
+    let mut own = job("");
+    own.hold = Some(hold(HoldReason::ModelMissing, "gpu lacks x".to_owned()));
+    assert_eq!(reason(&board, &own), Some(HoldReason::ModelMissing));
+    board.update_status("gpu", |status| status.health = Health::Unreachable);
+    assert_eq!(reason(&board, &own), Some(HoldReason::ServerUnavailable));
+    own.state = JobState::Completed;
+    assert_eq!(reason(&board, &own), None, "it waits no longer");
+}

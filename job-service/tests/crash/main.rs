@@ -1,0 +1,11 @@
+//! The real program, ended at named points, at random ones and by signals,
+//! then started again: what it had promised still holds.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod at_points;
+mod at_random;
+mod program;
+mod refusals;
+mod signals;
+mod world;

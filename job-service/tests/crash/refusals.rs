@@ -1,0 +1,96 @@
+//! What the program refuses to start with, by exit code and in words.
+
+use std::{path::Path, process::Output};
+
+use diesel::{Connection as _, RunQueryDsl as _};
+use job_service::config::DATABASE_FILE;
+use service_kit::exit::Exit;
+
+use crate::{program::command, world::World};
+
+const SERVE: [&str; 3] = [
+    "serve",
+    "--listen=127.0.0.1:0",
+    "--metrics-listen=127.0.0.1:0",
+];
+
+fn ended(arguments: &[&str], data_dir: &Path) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command(arguments, data_dir).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+fn code(exit: Exit) -> Option<i32> {
+    Some(exit.code().into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_program_on_the_same_folder_is_told_who_is_there() {
+    let world = World::new().await;
+    let first = world.start(&[]);
+    first.serves().await;
+    for arguments in [&SERVE[..], &["migrate"]] {
+        let (ended, said) = ended(arguments, &world.data_dir());
+        assert_eq!(ended, code(Exit::Locked), "{said}");
+        let holder = format!("job-service (process {})", first.id());
+        assert!(said.contains(&holder), "{said}");
+    }
+    first.kill();
+    // A kill leaves no lock behind.
+    let mut next = world.start(&[]);
+    next.serves().await;
+    next.terminate();
+    assert!(next.ends().await.success());
+}
+
+#[test]
+fn a_newer_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (made, said) = ended(&["migrate"], folder.path());
+    assert_eq!(made, code(Exit::Clean), "{said}");
+    let file = folder.path().join(DATABASE_FILE);
+    let sql = "INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')";
+    let mut connection = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    diesel::sql_query(sql).execute(&mut connection).unwrap();
+    drop(connection);
+    let before = std::fs::read(&file).unwrap();
+    for arguments in [&SERVE[..], &["migrate"]] {
+        let (ended, said) = ended(arguments, folder.path());
+        assert_eq!(ended, code(Exit::BadData), "{said}");
+        assert!(said.contains("9999"), "{said}");
+    }
+    assert!(std::fs::read(&file).unwrap() == before);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(DATABASE_FILE);
+    let text = "this is a letter and no database\n".repeat(200);
+    std::fs::write(&file, &text).unwrap();
+    for arguments in [&SERVE[..], &["migrate"]] {
+        let (ended, said) = ended(arguments, folder.path());
+        assert_eq!(ended, code(Exit::BadData), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn a_wrong_command_line_ends_as_bad_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong: [&[&str]; 7] = [
+        &["--no-such-flag"],
+        &["--listen=not an address"],
+        &["--listen=0.0.0.0:50051"],
+        &["--metrics-listen=0.0.0.0:9464"],
+        &["--servers=[{}]"],
+        &["--model-service=nowhere"],
+        &["--log=a=b=c"],
+    ];
+    for arguments in wrong {
+        let (ended, said) = ended(arguments, folder.path());
+        assert_eq!(ended, code(Exit::BadConfiguration), "{arguments:?}: {said}");
+        assert!(!said.is_empty());
+    }
+    let made = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(made, 0, "nothing was made");
+}

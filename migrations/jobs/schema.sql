@@ -1,0 +1,137 @@
+-- The schema of mobilesd_jobs.sqlite after all migrations, without the
+-- bookkeeping of migrations. A test keeps it current.
+
+CREATE TABLE api_keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    key_prefix TEXT NOT NULL,
+    key_hash TEXT NOT NULL,
+    secret_hash TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    last_used TEXT,
+    is_active BOOLEAN DEFAULT 1,
+    permissions TEXT,
+    description TEXT
+);
+
+CREATE INDEX idx_api_keys_active ON api_keys (is_active);
+
+CREATE INDEX idx_api_keys_key_prefix ON api_keys (key_prefix);
+
+CREATE TABLE forge_servers (
+    alias TEXT PRIMARY KEY NOT NULL,
+    base_url TEXT NOT NULL,
+    usage TEXT NOT NULL CHECK (usage IN ('dedicated', 'shared')),
+    labels_json TEXT NOT NULL DEFAULT '{}',
+    enabled BOOLEAN NOT NULL DEFAULT 1,
+    cordoned BOOLEAN NOT NULL DEFAULT 0,
+    cordon_reason TEXT NOT NULL DEFAULT '',
+    baseline_options_json TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 1
+) WITHOUT ROWID;
+
+CREATE TABLE input_images (
+    sha256 TEXT PRIMARY KEY NOT NULL,
+    created_at TEXT NOT NULL,
+    bytes BLOB NOT NULL
+);
+
+CREATE TABLE job_attempts (
+    job_id TEXT NOT NULL REFERENCES jobs (mobilesd_job_id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    token TEXT NOT NULL UNIQUE,
+    server_alias TEXT NOT NULL,
+    server_process TEXT,
+    phase TEXT NOT NULL,
+    outcome TEXT,
+    spent BOOLEAN NOT NULL DEFAULT 1,
+    claimed_at TEXT NOT NULL,
+    sent_at TEXT,
+    ended_at TEXT,
+    error_code TEXT,
+    http_status INTEGER,
+    message TEXT,
+    models_json TEXT NOT NULL DEFAULT '[]',
+    PRIMARY KEY (job_id, number)
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX idx_job_attempts_open_job ON job_attempts (job_id) WHERE ended_at IS NULL;
+
+CREATE UNIQUE INDEX idx_job_attempts_open_server ON job_attempts (server_alias) WHERE ended_at IS NULL;
+
+CREATE TABLE job_events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    server_alias TEXT NOT NULL DEFAULT '',
+    phase TEXT,
+    outcome TEXT,
+    hold_reason TEXT,
+    message TEXT NOT NULL DEFAULT ''
+);
+
+CREATE INDEX idx_job_events_job ON job_events (job_id, sequence);
+
+CREATE TABLE job_images (
+    job_id TEXT NOT NULL REFERENCES jobs (mobilesd_job_id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    infotext TEXT NOT NULL,
+    verification TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    PRIMARY KEY (job_id, position)
+) WITHOUT ROWID;
+
+CREATE INDEX idx_job_images_sha256 ON job_images (sha256);
+
+CREATE TABLE job_input_images (
+    job_id TEXT NOT NULL REFERENCES jobs (mobilesd_job_id) ON DELETE CASCADE,
+    sha256 TEXT NOT NULL REFERENCES input_images (sha256),
+    PRIMARY KEY (job_id, sha256)
+) WITHOUT ROWID;
+
+CREATE INDEX idx_job_input_images_sha256 ON job_input_images (sha256);
+
+CREATE TABLE jobs (
+    mobilesd_job_id TEXT PRIMARY KEY,
+    status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'processing', 'completed', 'failed', 'cancelled')),
+    creation_timestamp TEXT NOT NULL,
+    last_updated_timestamp TEXT NOT NULL,
+    completion_timestamp TEXT,
+    target_server_alias TEXT NOT NULL,
+    forge_session_hash TEXT,
+    generation_params_json TEXT NOT NULL,
+    result_details_json TEXT,
+    retry_count INTEGER DEFAULT 0,
+    forge_internal_task_id TEXT,
+    app_type TEXT DEFAULT 'forge',
+    source_info TEXT,
+    api_key_id TEXT
+, revision INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT 'txt2img', backend TEXT NOT NULL DEFAULT 'forge', priority INTEGER NOT NULL DEFAULT 0, queue_rank INTEGER NOT NULL DEFAULT 0, models_json TEXT NOT NULL DEFAULT '[]', resolved_checkpoint TEXT, resolved_seed INTEGER NOT NULL DEFAULT 0, resolved_subseed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 1, attempt_number INTEGER NOT NULL DEFAULT 0, attempts_spent INTEGER NOT NULL DEFAULT 0, attempts_max INTEGER NOT NULL DEFAULT 3, not_before TEXT, hold_reason TEXT, hold_message TEXT, hold_since TEXT, cancel_requested_at TEXT, error_code TEXT, labels_json TEXT NOT NULL DEFAULT '{}');
+
+CREATE INDEX idx_jobs_creation ON jobs (creation_timestamp, mobilesd_job_id);
+
+CREATE INDEX idx_jobs_due ON jobs (not_before) WHERE status = 'pending' AND not_before IS NOT NULL;
+
+CREATE INDEX idx_jobs_processing ON jobs (mobilesd_job_id) WHERE status = 'processing';
+
+CREATE INDEX idx_jobs_queue ON jobs (
+    priority DESC, queue_rank, mobilesd_job_id, target_server_alias, models_json,
+    resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run
+) WHERE status = 'pending';
+
+CREATE INDEX idx_jobs_status_creation ON jobs (status, creation_timestamp);
+
+CREATE INDEX idx_jobs_updated ON jobs (last_updated_timestamp, mobilesd_job_id);

@@ -1,0 +1,87 @@
+//! A row that cannot be understood holds up nobody but itself.
+
+use anyhow::Result;
+use diesel::{Connection as _, RunQueryDsl as _, sql_types::Text, sqlite::SqliteConnection};
+use stablequeue_proto::jobs::v1::{self as jobs, AttemptOutcome, JobState};
+use system_tests::{Pair, PairOptions, Sim, pair::txt2img};
+use tonic::Code;
+
+/// Writes nonsense into a column of a job, as no service does.
+fn spoil(pair: &Pair, id: &str, column: &str) -> Result<()> {
+    let path = pair.jobs_database();
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy())?;
+    let changed = diesel::sql_query(format!(
+        "UPDATE jobs SET {column} = ? WHERE mobilesd_job_id = ?"
+    ))
+    .bind::<Text, _>("{nonsense")
+    .bind::<Text, _>(id)
+    .execute(&mut conn)?;
+    anyhow::ensure!(changed == 1, "{column} was not changed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_behind_a_broken_row_run() -> Result<()> {
+    let mut pair = Pair::start(PairOptions::default()).await?;
+    let spoiled = [
+        "generation_params_json",
+        "labels_json",
+        "models_json",
+        "endpoint",
+    ];
+    let mut ids = Vec::new();
+    for column in spoiled {
+        ids.push(pair.submit(txt2img(column)).await?);
+    }
+    let whole = [
+        pair.submit(txt2img("one")).await?,
+        pair.submit(txt2img("two")).await?,
+    ];
+    pair.stop_jobs().await?;
+    for (id, column) in ids.iter().zip(spoiled) {
+        spoil(&pair, id, column)?;
+    }
+    pair.start_jobs().await?;
+    let sim = Sim::instant().await?;
+    pair.add("gpu", &sim).await?;
+    for id in &whole {
+        pair.completed(id).await?;
+    }
+    assert_eq!(sim.log().len(), 2);
+    let job = pair.ended(&ids[0]).await?;
+    assert_eq!(job.state(), JobState::Failed);
+    assert_eq!(job.error.unwrap_or_default().code, "REQUEST_UNREADABLE");
+    assert_eq!(job.attempts[0].outcome(), AttemptOutcome::PermanentError);
+    // The others cannot be shown; that is told without details.
+    for id in &ids[1..] {
+        let get = jobs::GetJobRequest {
+            job_id: id.clone(),
+            view: 0,
+        };
+        let status = pair.jobs().await?.get_job(get).await;
+        let status = status.expect_err("its row is nonsense");
+        assert_eq!(status.code(), Code::Internal);
+        assert!(
+            !status.message().contains("nonsense"),
+            "{}",
+            status.message()
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_row_under_way_does_not_keep_the_service_from_starting() -> Result<()> {
+    let mut pair = Pair::start(PairOptions::default()).await?;
+    let sim = Sim::gated().await?;
+    pair.add("gpu", &sim).await?;
+    let id = pair.submit(txt2img("spoiled on the way")).await?;
+    sim.until(|log| log.len() == 1).await?;
+    pair.stop_jobs().await?;
+    spoil(&pair, &id, "labels_json")?;
+    pair.start_jobs().await?;
+    sim.sim.gate().open();
+    let next = pair.submit(txt2img("next")).await?;
+    pair.completed(&next).await?;
+    Ok(())
+}
