@@ -24,6 +24,7 @@ CALL_SECONDS = 60
 # grpcurl ends with this plus the status code.
 STATUS_BASE = 64
 NOT_FOUND = 5
+ABORTED = 10
 
 JOBS = "stablequeue.jobs.v1.JobService"
 SERVERS = "stablequeue.jobs.v1.ServerService"
@@ -192,9 +193,17 @@ def call_models(service):
     facts = service.call(f"{AVAILABILITY}/ListAvailability", {"server": "attic"})
     check(len(facts["availabilities"]) == 1, facts)
     lora = {"name": "ink", "type": "MODEL_TYPE_LORA", "localPath": "/models/Lora/ink.safetensors"}
-    lora_id = service.call(f"{MODELS}/CreateModel", {"model": lora})["model"]["modelId"]
+    once = {"model": lora, "requestId": "ink"}
+    lora_id = service.call(f"{MODELS}/CreateModel", once)["model"]["modelId"]
+    again = service.call(f"{MODELS}/CreateModel", once)["model"]
+    check(again["modelId"] == lora_id, "a repeated creation is another model:", again)
+    change = {"modelId": lora_id, "etag": again["etag"], "civitai": {"baseModel": "SDXL 1.0"}}
+    changed = service.call(f"{MODELS}/UpdateModel", {"model": change})["model"]
+    check(changed["civitai"] == {"baseModel": "SDXL 1.0"}, changed)
+    service.call(f"{MODELS}/UpdateModel", {"model": change}, wanted=STATUS_BASE + ABORTED)
     alias = service.call(
-        f"{MODELS}/AddModelAlias", {"modelId": lora_id, "aliasPath": "pen-and-ink"}
+        f"{MODELS}/AddModelAlias",
+        {"modelId": lora_id, "aliasPath": "pen-and-ink", "requestId": "ink"},
     )["alias"]
     aliases = service.call(f"{MODELS}/ListModelAliases", {"modelId": lora_id})["aliases"]
     check([each["aliasPath"] for each in aliases] == ["pen-and-ink"], aliases)
@@ -203,6 +212,14 @@ def call_models(service):
         {"references": [{"reference": "PEN-AND-INK"}, {"reference": sha256[:10].upper()}]},
     )["resolutions"]
     check(resolved[1]["match"] == "MATCH_KIND_AUTOV2", resolved)
+    used = "2026-01-02T03:04:05Z"
+    uses = [
+        {"modelId": lora_id, "useTime": used},
+        {"reference": {"reference": "nothing"}},
+    ]
+    touched = service.call(f"{MODELS}/TouchModels", {"uses": uses})["results"]
+    states = [each["state"] for each in touched]
+    check(states == ["TOUCH_STATE_TOUCHED", "TOUCH_STATE_UNKNOWN"], touched)
     watch = f"{AVAILABILITY}/WatchAvailability"
     with service.watching(watch, {"servers": ["attic"]}) as messages:
         check("started" in next(messages), "a watch begins with its start")
@@ -218,7 +235,7 @@ def call_models(service):
     check(states == ["AVAILABILITY_STATE_AVAILABLE", "AVAILABILITY_STATE_MISSING"], found)
     full = {"modelId": lora_id, "view": "MODEL_VIEW_FULL"}
     model = service.call(f"{MODELS}/GetModel", full)["model"]
-    check(model["servers"] == ["attic"], model)
+    check(model["servers"] == ["attic"] and model["lastUsedTime"] == used, model)
     service.call(
         f"{AVAILABILITY}/DeleteModelAvailability", {"server": "attic", "modelId": lora_id}
     )
@@ -233,7 +250,8 @@ def call_servers(service, forge_url):
     """Every method of ServerService; ends with a healthy, cordoned server."""
     for alias, url in (("gpu", forge_url), ("gone", "http://127.0.0.1:9")):
         server = {"alias": alias, "baseUrl": url, "usage": "SERVER_USAGE_DEDICATED"}
-        service.call(f"{SERVERS}/CreateServer", {"server": server})
+        for _ in range(2):
+            service.call(f"{SERVERS}/CreateServer", {"server": server, "requestId": f"add {alias}"})
     until = time.monotonic() + START_SECONDS
     while True:
         probed = service.call(f"{SERVERS}/ProbeServer", {"alias": "gpu"})["server"]["status"]
@@ -244,6 +262,8 @@ def call_servers(service, forge_url):
     check([each["alias"] for each in listed] == ["gone", "gpu"], listed)
     service.call(f"{SERVERS}/DeleteServer", {"alias": "gone"})
     service.call(f"{SERVERS}/GetServer", {"alias": "gone"}, wanted=STATUS_BASE + NOT_FOUND)
+    refreshed = service.call(f"{SERVERS}/RefreshInventory", {"alias": "gpu"})["server"]["status"]
+    check(refreshed["inventoryTime"] != probed["inventoryTime"], refreshed)
     change = {"server": {"alias": "gpu", "labels": {"room": "attic"}}}
     updated = service.call(f"{SERVERS}/UpdateServer", change)["server"]
     check(updated["labels"] == {"room": "attic"}, updated)
@@ -261,12 +281,26 @@ def submit(service, request):
 def call_jobs(service, images):
     """Every method of JobService: one job is cancelled, two get their image."""
     params = {"prompt": "a red fox", "steps": 2, "width": 64, "height": 64, "seed": "0"}
-    held, _ = submit(service, {"params": params})
+    once = {"params": params, "requestId": "the first"}
+    held, _ = submit(service, once)
+    check(submit(service, once)[0] == held, "a repeated submission is another job")
     with service.watching(f"{JOBS}/WatchJob", {"jobId": held}) as messages:
         hold = next(messages)["snapshot"]["hold"]
         check(hold["reason"] == "HOLD_REASON_SERVER_CORDONED", hold)
+    mask = {"paths": ["priority"]}
+    change = {"jobId": held, "priority": 5, "labels": {"room": "attic"}, "updateMask": mask}
+    changed = service.call(f"{JOBS}/UpdateJob", change)["job"]
+    check(changed["priority"] == 5 and "labels" not in changed, changed)
     cancelled = service.call(f"{JOBS}/CancelJob", {"jobId": held})["job"]
     check(cancelled["state"] == "JOB_STATE_CANCELLED", cancelled)
+    several = {"jobs": [{"params": params, "variations": 3}, {"params": {"steps": 0}}], "atomic": False}
+    batch = service.call(f"{JOBS}/BatchSubmitJobs", several)
+    seeds = [each["taken"].get("seed", "0") for each in batch["results"] if "taken" in each]
+    check(seeds == ["0", "1", "2"] and "failure" in batch["results"][3], batch)
+    of_batch = service.call(f"{JOBS}/ListJobs", {"batchId": batch["batchId"]})["jobs"]
+    check(len(of_batch) == 3, of_batch)
+    for each in of_batch:
+        service.call(f"{JOBS}/DeleteJob", {"jobId": each["jobId"], "cancelFirst": True})
     service.call(f"{SERVERS}/UncordonServer", {"alias": "gpu"})
     typed, token = submit(service, {"params": params})
     events = service.stream(f"{JOBS}/WatchJob", {"jobId": typed, "resumeToken": token})
@@ -292,6 +326,9 @@ def call_jobs(service, images):
     stored = images / sha256[:2] / f"{sha256}.png"
     check(stored.read_bytes() == data, "the file is not what was downloaded:", stored)
     check(b"a red fox" in data, "the PNG does not hold its prompt")
+    service.call(f"{JOBS}/DeleteJob", {"jobId": typed})
+    service.call(f"{JOBS}/GetJob", {"jobId": typed}, wanted=STATUS_BASE + NOT_FOUND)
+    check(not stored.exists(), "the file of a deleted job is there:", stored)
 
 
 def check_all(arguments, folder, stack):

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use service_kit::{
     database::DatabaseError,
-    status::{Failure, FieldViolation},
+    status::{Failure, Violations},
 };
 use tonic::service::Routes;
 
-use crate::{error::Error, jobs::Jobs, servers::Servers};
+use crate::{error::Error, jobs::Jobs, request::Violation, servers::Servers};
 
+mod batch;
 pub mod convert;
 mod download;
 mod job_service;
@@ -26,6 +27,8 @@ pub const SERVICE_NAMES: [&str; 2] = [
 
 /// What a caller is told to wait when the service is too busy.
 const RETRY_BUSY: Duration = Duration::from_secs(1);
+/// What a caller is told to wait when the queue is full.
+const RETRY_FULL: Duration = Duration::from_secs(10);
 /// What a caller is told to wait when the service stops.
 const RETRY_STOPPING: Duration = Duration::from_secs(5);
 
@@ -59,16 +62,38 @@ impl From<Error> for Failure {
             Error::ServerInUse { alias, why } => {
                 Failure::precondition("SERVER_IN_USE", format!("server/{alias}"), why)
             }
+            Error::ServerDisabled(alias) => {
+                Failure::precondition("SERVER_DISABLED", format!("server/{alias}"), words)
+            }
+            Error::InventoryNotTaken { .. } => {
+                Failure::unavailable("INVENTORY_NOT_TAKEN", words, RETRY_STOPPING)
+            }
             Error::TooManyServers(_) => {
                 Failure::exhausted("TOO_MANY_SERVERS", "servers", &words, None)
             }
+            Error::QueueFull { subject, .. } => {
+                Failure::exhausted("QUEUE_FULL", subject, words, Some(RETRY_FULL))
+            }
+            Error::TooManyWatches(_) => {
+                Failure::exhausted("TOO_MANY_WATCHES", "watches", words, Some(RETRY_STOPPING))
+            }
+            Error::RequestIdReused(id) => {
+                Failure::new(tonic::Code::AlreadyExists, "REQUEST_ID_REUSED", words)
+                    .with_resource("request_id", id)
+            }
             Error::EtagMismatch(_) => Failure::aborted("ETAG_MISMATCH", words),
-            Error::Invalid(violations) => Failure::invalid(
-                violations
-                    .into_iter()
-                    .map(|violation| FieldViolation::new(violation.path, violation.description))
-                    .collect(),
-            ),
+            Error::Invalid(found) => invalid(found),
+            Error::JobNotPending { id, state } => {
+                Failure::precondition("JOB_NOT_PENDING", format!("job/{id}"), words)
+                    .with_metadata("state", state.as_str())
+            }
+            Error::JobNotEnded { id, state } => {
+                Failure::precondition("JOB_NOT_ENDED", format!("job/{id}"), words)
+                    .with_metadata("state", state.as_str())
+            }
+            Error::StillCancelling(_) => {
+                Failure::unavailable("JOB_STILL_CANCELLING", words, RETRY_BUSY)
+            }
             Error::HistoryGone => Failure::out_of_range("WATCH_HISTORY_GONE", words),
             Error::AttemptOver { .. } => Failure::aborted("ATTEMPT_OVER", words),
             Error::Stopping => Failure::unavailable("STOPPING", words, RETRY_STOPPING),
@@ -77,6 +102,18 @@ impl From<Error> for Failure {
                 Failure::internal_because(&error)
             }
         }
+    }
+}
+
+/// All violations, as far as a status has room for them.
+fn invalid(found: Vec<Violation>) -> Failure {
+    let mut violations = Violations::new();
+    for Violation { path, description } in found {
+        violations.add(&path, description);
+    }
+    match violations.finish() {
+        Err(failure) => failure,
+        Ok(()) => Failure::invalid(Vec::new()),
     }
 }
 

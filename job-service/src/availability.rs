@@ -11,10 +11,18 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{clock::Clock, shutdown::Shutdown};
+use service_kit::{
+    auth::{AUTHORIZATION_HEADER, Token},
+    clock::Clock,
+    shutdown::Shutdown,
+};
 use stablequeue_proto::models::v1 as proto;
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     board::Board,
@@ -96,9 +104,27 @@ impl From<tonic::Status> for Unavailable {
     }
 }
 
+/// Puts our token on every call.
+#[derive(Clone)]
+struct Present(Option<Token>);
+
+impl Interceptor for Present {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert(AUTHORIZATION_HEADER, token.authorization());
+        }
+        Ok(request)
+    }
+}
+
+type Client = proto::availability_service_client::AvailabilityServiceClient<
+    InterceptedService<Channel, Present>,
+>;
+
 /// The client.
 pub struct Availability {
-    client: proto::availability_service_client::AvailabilityServiceClient<Channel>,
+    client: Client,
     clock: Clock,
     board: Arc<Board>,
     hints: Arc<Hints>,
@@ -110,9 +136,11 @@ pub struct Availability {
 }
 
 impl Availability {
-    /// A client that connects when it is first used.
+    /// A client that connects when it is first used, and presents the token if
+    /// there is one.
     pub fn new(
         url: &str,
+        token: Option<Token>,
         clock: Clock,
         board: Arc<Board>,
         hints: Arc<Hints>,
@@ -123,7 +151,10 @@ impl Availability {
             .keep_alive_timeout(Duration::from_secs(10))
             .connect_lazy();
         Ok(Self {
-            client: proto::availability_service_client::AvailabilityServiceClient::new(channel),
+            client: proto::availability_service_client::AvailabilityServiceClient::with_interceptor(
+                channel,
+                Present(token),
+            ),
             clock,
             board,
             hints,

@@ -10,11 +10,11 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 use service_kit::{
-    server::refuse_beyond_loopback, shutdown::GRACE_DEFAULT, telemetry::FILTER_DEFAULT,
+    auth::Token, server::refuse_beyond_loopback, shutdown::GRACE_DEFAULT, telemetry::FILTER_DEFAULT,
 };
 
 use crate::{
-    core::Pace,
+    core::{Pace, ServiceLimits},
     server::{Usage, alias_fault, parse_base_url},
     store::servers::NewServer,
 };
@@ -76,6 +76,9 @@ pub struct ServeArgs {
     /// Where model-service is.
     #[arg(long, env = "JOB_SERVICE_MODEL_SERVICE", default_value = MODEL_SERVICE_DEFAULT)]
     pub model_service: String,
+    /// The file that holds our token for model-service, where it wants one.
+    #[arg(long, env = "JOB_SERVICE_MODEL_TOKEN_FILE")]
+    pub model_token_file: Option<PathBuf>,
     /// Forge servers to register when they are not there yet: a JSON list of
     /// objects with `alias`, `apiUrl` and, where wanted, `usage` (dedicated or
     /// shared).
@@ -99,6 +102,22 @@ pub struct ServeArgs {
     #[arg(long, env = "JOB_SERVICE_UNKNOWN_GRACE_MS", default_value_t = 10_000,
           value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub unknown_grace_ms: u64,
+    /// Hours in which a call can be repeated by its request id.
+    #[arg(long, env = "JOB_SERVICE_REQUEST_ID_HOURS", default_value_t = 24,
+          value_parser = clap::value_parser!(u64).range(1..=8_760))]
+    pub request_id_hours: u64,
+    /// Jobs that may be pending; further ones are refused.
+    #[arg(long, env = "JOB_SERVICE_QUEUED_JOBS_MAX", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub queued_jobs_max: u32,
+    /// MiB that the requests of pending jobs may have, pictures included.
+    #[arg(long, env = "JOB_SERVICE_QUEUED_MIB_MAX", default_value_t = 4_096,
+          value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub queued_mib_max: u64,
+    /// Calls of WatchJob and WaitJob that may be open.
+    #[arg(long, env = "JOB_SERVICE_WATCHES_MAX", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub watches_max: u32,
     /// Seconds that running generations get after the signal to stop; after
     /// that they go on at their servers and are taken up by the next start.
     #[arg(long, env = "JOB_SERVICE_GRACE_SECONDS", default_value_t = GRACE_DEFAULT.as_secs(),
@@ -143,6 +162,14 @@ impl ServeArgs {
         if let Err(fault) = parse_base_url(&self.model_service) {
             faults.push(format!("--model-service {fault}"));
         }
+        let model_token = match self.model_token_file.as_deref().map(read_token) {
+            None => None,
+            Some(Ok(token)) => Some(token),
+            Some(Err(fault)) => {
+                faults.push(format!("--model-token-file {fault}"));
+                None
+            }
+        };
         let servers = match self.servers.as_deref().map(parse_servers) {
             None => Vec::new(),
             Some(Ok(servers)) => servers,
@@ -158,13 +185,20 @@ impl ServeArgs {
             data_dir: self.data.data_dir.clone(),
             metrics_listen: Some(self.metrics_listen),
             model_service: self.model_service.clone(),
+            model_token,
             servers,
             pace: Pace {
                 probe: Duration::from_millis(self.probe_ms),
                 progress: Duration::from_millis(self.progress_ms),
                 sweep: (self.sweep_ms > 0).then(|| Duration::from_millis(self.sweep_ms)),
                 unknown_grace: Duration::from_millis(self.unknown_grace_ms),
+                request_id_retention: Duration::from_secs(self.request_id_hours * 3600),
                 ..Pace::default()
+            },
+            limits: ServiceLimits {
+                queued_jobs: self.queued_jobs_max as usize,
+                queued_bytes: self.queued_mib_max * 1024 * 1024,
+                watches: self.watches_max as usize,
             },
             grace: Duration::from_secs(self.grace_seconds),
         })
@@ -181,10 +215,14 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Where model-service is.
     pub model_service: String,
+    /// Our token for model-service; `None` presents none.
+    pub model_token: Option<Token>,
     /// Servers to register when they are not there yet.
     pub servers: Vec<NewServer>,
     /// How patient the loops are.
     pub pace: Pace,
+    /// How much the service takes on.
+    pub limits: ServiceLimits,
     /// Time that running generations get after the signal to stop.
     pub grace: Duration,
 }
@@ -197,11 +235,20 @@ impl Config {
             data_dir: data_dir.into(),
             metrics_listen: None,
             model_service: model_service.into(),
+            model_token: None,
             servers: Vec::new(),
             pace: Pace::default(),
+            limits: ServiceLimits::default(),
             grace: GRACE_DEFAULT,
         }
     }
+}
+
+/// The token in a file, or why there is none; never a part of it.
+fn read_token(path: &Path) -> Result<Token, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Token::parse(text.trim()).map_err(|_| format!("{}: holds no token", path.display()))
 }
 
 /// Where the database in a folder is.

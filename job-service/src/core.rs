@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{clock::Clock, database::Database, shutdown::Shutdown};
+use tokio::sync::Semaphore;
 
 use crate::{
     availability::Availability, board::Board, hints::Hints, images::ImageStore, metrics::Metrics,
@@ -36,6 +37,8 @@ pub struct Pace {
     pub retry_most: Duration,
     /// How long events are kept.
     pub event_retention: Duration,
+    /// How long a call can be repeated by its request id.
+    pub request_id_retention: Duration,
     /// How long start-up waits for the jobs that were under way.
     pub recovery: Duration,
 }
@@ -53,7 +56,29 @@ impl Default for Pace {
             retry_first: Duration::from_secs(1),
             retry_most: Duration::from_secs(60),
             event_retention: Duration::from_secs(7 * 24 * 3600),
+            request_id_retention: Duration::from_secs(24 * 3600),
             recovery: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How much the service takes on.
+#[derive(Clone, Debug)]
+pub struct ServiceLimits {
+    /// Jobs that may be pending.
+    pub queued_jobs: usize,
+    /// Bytes that the requests of pending jobs may have, pictures included.
+    pub queued_bytes: u64,
+    /// Calls of WatchJob and WaitJob that may be open.
+    pub watches: usize,
+}
+
+impl Default for ServiceLimits {
+    fn default() -> Self {
+        Self {
+            queued_jobs: 100_000,
+            queued_bytes: 4 * 1024 * 1024 * 1024,
+            watches: 1_000,
         }
     }
 }
@@ -80,4 +105,8 @@ pub struct Core {
     pub shutdown: Shutdown,
     /// How patient the loops are.
     pub pace: Pace,
+    /// How much is taken on.
+    pub limits: ServiceLimits,
+    /// One for each watch that may still be opened.
+    pub watches: Arc<Semaphore>,
 }

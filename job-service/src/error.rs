@@ -3,7 +3,7 @@
 
 use service_kit::database::DatabaseError;
 
-use crate::request::Violation;
+use crate::{images::ImageError, job::JobState, request::Violation};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +33,61 @@ pub enum Error {
         /// By what, and what to do.
         why: String,
     },
+    /// A server that is not looked after.
+    #[error("server {0} is disabled; enable it with UpdateServer first")]
+    ServerDisabled(String),
+    /// The inventory of a server was not taken.
+    #[error("the inventory of server {alias} was not taken: {why}")]
+    InventoryNotTaken {
+        /// The server.
+        alias: String,
+        /// What went wrong.
+        why: String,
+    },
     /// There are as many servers as there may be.
     #[error("there are {0} servers already, which is the limit; delete one first")]
     TooManyServers(usize),
     /// The caller's etag is not the current one.
     #[error("{0} has changed since the etag was read; read it again")]
     EtagMismatch(String),
+    /// A request id that was used for another request.
+    #[error("the request id {0:?} was used for a request with other content; choose a new one")]
+    RequestIdReused(String),
+    /// As much waits as may.
+    #[error("the queue is full: {what}, and {limit} is the limit; send it again later")]
+    QueueFull {
+        /// Of what there is too much: `queued_jobs` or `queued_bytes`.
+        subject: &'static str,
+        /// How much there would be, in words.
+        what: String,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// As many watches are open as may be.
+    #[error("{0} watches are open, which is the limit; close one, or try again later")]
+    TooManyWatches(usize),
     /// Fields of the request are wrong; all of them.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
+    /// The job is not pending, and only a pending one can be changed.
+    #[error("job {id} is {state}; only a pending job can be changed")]
+    JobNotPending {
+        /// The job.
+        id: String,
+        /// Its state.
+        state: JobState,
+    },
+    /// The job has not ended, and only one that has can be deleted.
+    #[error("job {id} is {state}; cancel it first, or set cancel_first")]
+    JobNotEnded {
+        /// The job.
+        id: String,
+        /// Its state.
+        state: JobState,
+    },
+    /// A cancelled job has not ended yet.
+    #[error("job {0} is cancelled, but its server has not confirmed; repeat the call")]
+    StillCancelling(String),
     /// The history that a token points into is gone.
     #[error("the history that the token points into is gone; list again and watch from there")]
     HistoryGone,
@@ -67,8 +113,8 @@ pub enum Error {
         why: String,
     },
     /// Reading or writing an image file failed.
-    #[error("the image store failed: {0}")]
-    Images(#[source] std::io::Error),
+    #[error(transparent)]
+    Images(#[from] ImageError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),

@@ -3,15 +3,19 @@
 //! job an image belongs to is the database's knowledge. All calls block.
 
 mod inspect;
+mod unused;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
 pub use inspect::{ImageFacts, PIXEL_BYTES_MAX, inspect};
+use unused::Pins;
+pub use unused::{ImageFile, ImagePin};
 
 use crate::{infotext, stealth};
 
@@ -86,6 +90,8 @@ pub struct StoredImage {
     pub height: u32,
     /// Its media type, such as `image/png`.
     pub media_type: &'static str,
+    /// Keeps the file from being removed while no row names it yet.
+    pub pin: Arc<ImagePin>,
 }
 
 /// The folder of images.
@@ -93,6 +99,7 @@ pub struct StoredImage {
 pub struct ImageStore {
     dir: PathBuf,
     next_name: AtomicU64,
+    pins: Arc<Pins>,
 }
 
 impl ImageStore {
@@ -111,6 +118,7 @@ impl ImageStore {
         Ok(Self {
             dir: dir.to_owned(),
             next_name: AtomicU64::new(0),
+            pins: Arc::default(),
         })
     }
 
@@ -161,8 +169,10 @@ impl ImageStore {
     }
 
     /// Gives a staged image its lasting name. An equal file that is there
-    /// already is kept. When this returns, the file survives a power cut.
+    /// already is kept. When this returns, the file survives a power cut, and
+    /// nothing removes it while its pin is held.
     pub fn put(&self, staged: StagedImage) -> Result<StoredImage, ImageError> {
+        let pin = self.pins.pin(&staged.sha256);
         let target = self.path(&staged.sha256, staged.media_type);
         let folder = target.parent().unwrap_or(&self.dir);
         if !folder.is_dir() {
@@ -179,6 +189,7 @@ impl ImageStore {
             width: staged.width,
             height: staged.height,
             media_type: staged.media_type,
+            pin: Arc::new(pin),
         })
     }
 

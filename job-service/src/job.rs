@@ -73,6 +73,8 @@ pub struct Job {
     pub models: Vec<Requirement>,
     /// The checkpoint it was given at its first claim when it named none.
     pub resolved_checkpoint: Option<String>,
+    /// The batch it was submitted in.
+    pub batch_id: Option<String>,
     /// Grows with every change.
     pub revision: i32,
 }

@@ -1,22 +1,29 @@
 //! What callers can ask about jobs: one method each. What runs them is in
 //! `dispatch`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use uuid::Uuid;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     core::Core,
     error::Error,
-    job::{AppType, Attempt, Event, Image, Job, JobState},
-    request::{GenerationRequest, SEED_MAX},
+    job::{Attempt, Event, Image, Job, JobState},
     store::{
-        attempts, events, images, input_images,
-        jobs::{self, Cursor, JobFilter, NewJob},
+        Connection, attempts, events, images,
+        jobs::{self, Cursor, JobFilter},
     },
 };
 
+mod admission;
+mod batch;
+mod change;
+mod delete;
+mod submit;
 pub mod watch;
+
+pub use batch::{BATCH_JOBS_MAX, BatchItem, TakenBatch, TakenJob};
+pub use change::JobChange;
+pub use delete::remove_unused;
+pub use submit::Submission;
 
 /// How many attempts a job may spend when it does not say.
 pub const ATTEMPTS_DEFAULT: i32 = 3;
@@ -24,25 +31,6 @@ pub const ATTEMPTS_DEFAULT: i32 = 3;
 pub const ATTEMPTS_SHOWN: i64 = 100;
 /// Events that are read together.
 pub const EVENTS_PAGE: i64 = 256;
-
-/// A job to take, checked already.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// What to generate.
-    pub request: GenerationRequest,
-    /// The alias asked for; empty for any.
-    pub target_server: String,
-    /// -100 to 100.
-    pub priority: i32,
-    /// How many attempts it may spend.
-    pub attempts_max: i32,
-    /// The caller's labels.
-    pub labels: BTreeMap<String, String>,
-    /// Where it came from.
-    pub app_type: AppType,
-    /// More about where it came from.
-    pub source_info: String,
-}
 
 /// A job and the place in the history up to which it is current.
 #[derive(Clone, Debug)]
@@ -77,76 +65,13 @@ impl Jobs {
         Self { core }
     }
 
-    /// Takes a job; when this answers, it is on disk.
-    pub async fn submit(&self, submission: Submission) -> Result<Shown, Error> {
-        let Submission {
-            mut request,
-            target_server,
-            priority,
-            attempts_max,
-            labels,
-            app_type,
-            source_info,
-        } = submission;
-        request.normalise();
-        let pictures = request.take_pictures();
-        let drawn = |asked: Option<i64>| match asked {
-            Some(seed) if seed >= 0 => seed,
-            _ => rand::random_range(0..=SEED_MAX),
-        };
-        let new = NewJob {
-            id: new_job_id(),
-            seed: drawn(request.seed()),
-            subseed: drawn(request.subseed()),
-            models: request.requirements(),
-            endpoint: request.endpoint,
-            request_json: request.to_json(),
-            target_server,
-            priority,
-            attempts_max,
-            labels,
-            app_type,
-            source_info,
-        };
-        let now = self.core.clock.now();
-        let (mut job, sequence) = self
-            .core
-            .database
-            .write("submit_job", move |conn| {
-                let inserted = jobs::insert(conn, &new, now)?;
-                input_images::insert(conn, &new.id, &pictures, now)?;
-                Ok::<_, Error>(inserted)
-            })
-            .await?;
-        self.core.metrics.submitted.inc();
-        self.core.hints.job_changed(&job.id);
-        self.core.hints.wake_dispatcher();
-        job.hold = self.core.board.hold_of(&job);
-        Ok(Shown {
-            job,
-            attempt: None,
-            sequence,
-        })
-    }
-
     /// One job.
     pub async fn get(&self, id: &str) -> Result<Shown, Error> {
         let id = id.to_owned();
         let mut shown = self
             .core
             .database
-            .read("get_job", move |conn| {
-                // The place first: what happens meanwhile comes again, and
-                // nothing is missed.
-                let sequence = events::last_sequence(conn)?;
-                let job = jobs::get(conn, &id)?;
-                let attempt = attempts::newest(conn, &id)?;
-                Ok::<_, Error>(Shown {
-                    job,
-                    attempt,
-                    sequence,
-                })
-            })
+            .read("get_job", move |conn| shown(conn, &id))
             .await?;
         shown.job.hold = self.core.board.hold_of(&shown.job);
         Ok(shown)
@@ -279,11 +204,16 @@ impl Jobs {
     }
 }
 
-/// A new job id: a UUID of version 7, which grows with time.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one door through which job ids come"
-)]
-fn new_job_id() -> String {
-    Uuid::now_v7().to_string()
+/// A job, its hold as it was last written.
+fn shown(conn: &mut Connection, id: &str) -> Result<Shown, Error> {
+    // The place first: what happens meanwhile comes again, and nothing is
+    // missed.
+    let sequence = events::last_sequence(conn)?;
+    let job = jobs::get(conn, id)?;
+    let attempt = attempts::newest(conn, id)?;
+    Ok(Shown {
+        job,
+        attempt,
+        sequence,
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! | module | duty |
 //! |---|---|
-//! | [`job`], [`server`], [`request`], [`payload`], [`outcome`], [`verify`], [`generation_info`], [`infotext`], [`stealth`] | pure: what a job and a server are, what is asked of Forge, what its answers mean |
+//! | [`job`], [`server`], [`request`], [`request_id`], [`payload`], [`outcome`], [`verify`], [`generation_info`], [`infotext`], [`stealth`] | pure: what a job and a server are, what is asked of Forge, what its answers mean |
 //! | [`jobs`], [`servers`] | use cases: what callers can ask |
 //! | [`dispatch`] | what happens without being asked: choosing, attempts, reconciling, monitors |
 //! | [`availability`] | what model-service says |
@@ -30,6 +30,7 @@ pub mod outcome;
 pub mod payload;
 pub mod program;
 pub mod request;
+pub mod request_id;
 pub mod run;
 pub mod server;
 pub mod servers;

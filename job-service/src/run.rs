@@ -23,7 +23,7 @@ use service_kit::{
     server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions},
     shutdown::Shutdown,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     api,
@@ -219,7 +219,7 @@ async fn begin(
 /// Registers the servers of the start-up list that are not there yet.
 async fn register(servers: &Servers, config: &Config) -> Result<(), StartError> {
     for server in &config.servers {
-        match servers.create(server.clone()).await {
+        match servers.create(server.clone(), None).await {
             Ok(_) | Err(Error::ServerExists(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -238,6 +238,7 @@ fn core(
     let hints = Arc::new(Hints::default());
     let availability = Availability::new(
         &config.model_service,
+        config.model_token.clone(),
         clock.clone(),
         Arc::clone(&board),
         Arc::clone(&hints),
@@ -253,6 +254,8 @@ fn core(
         metrics,
         shutdown: shutdown.clone(),
         pace: config.pace.clone(),
+        limits: config.limits.clone(),
+        watches: Arc::new(Semaphore::new(config.limits.watches)),
     }))
 }
 

@@ -1,19 +1,27 @@
 //! What callers can ask about servers: one method each. Looking after them is
 //! the monitors' work.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     board::ServerState,
     core::Core,
     dispatch::monitor::Monitors,
     error::Error,
-    server::Server,
-    store::servers::{self, NewServer, ServerChange},
+    request_id::{Once, RequestId, fingerprint},
+    server::{Health, Server},
+    store::{
+        request_ids,
+        servers::{self, NewServer, ServerChange},
+    },
 };
 
 /// How many servers there may be.
 pub const SERVERS_MAX: usize = 256;
+/// How long a caller waits for a new inventory.
+const REFRESH_WAIT: Duration = Duration::from_secs(60);
+/// The call that creates one by its name among request ids.
+const CREATE: &str = "CreateServer";
 
 /// The use cases of servers.
 #[derive(Clone)]
@@ -29,18 +37,42 @@ impl Servers {
         Self { core, monitors }
     }
 
-    /// Registers a server and begins to look after it.
-    pub async fn create(&self, new: NewServer) -> Result<ServerState, Error> {
+    /// Registers a server and begins to look after it. With a request id that
+    /// came with the same server before, answers that one as it is now.
+    pub async fn create(
+        &self,
+        new: NewServer,
+        request_id: Option<RequestId>,
+    ) -> Result<ServerState, Error> {
         let now = self.core.clock.now();
-        let server = self
+        let once = request_id.map(|request_id| Once {
+            request_id,
+            method: CREATE,
+            fingerprint: fingerprint(&asked(&new)),
+        });
+        let (server, is_new) = self
             .core
             .database
             .write("create_server", move |conn| {
-                servers::insert(conn, &new, SERVERS_MAX, now)
+                if let Some(once) = &once
+                    && let Some(alias) = request_ids::find(conn, once)?
+                {
+                    return Ok((servers::get(conn, &alias)?, false));
+                }
+                let server = servers::insert(conn, &new, SERVERS_MAX, now)?;
+                if let Some(once) = &once {
+                    request_ids::insert(conn, once, &server.alias, now)?;
+                }
+                Ok::<_, Error>((server, true))
             })
             .await?;
         let alias = server.alias.clone();
-        self.begin(server)?;
+        if is_new {
+            self.begin(server)?;
+        } else {
+            // Whoever registered it may not have put it up yet.
+            self.core.board.put(server);
+        }
         self.state(&alias)
     }
 
@@ -131,8 +163,36 @@ impl Servers {
     /// Asks a server now.
     pub async fn probe(&self, alias: &str) -> Result<ServerState, Error> {
         self.state(alias)?;
-        self.monitors.look_and_wait(alias).await;
+        self.monitors.look_and_wait(alias, false).await;
         self.state(alias)
+    }
+
+    /// Lists a server anew and passes that on to model-service.
+    pub async fn refresh_inventory(&self, alias: &str) -> Result<ServerState, Error> {
+        if !self.state(alias)?.server.enabled {
+            return Err(Error::ServerDisabled(alias.to_owned()));
+        }
+        let asked_at = self.core.clock.now();
+        let looked = self.monitors.look_and_wait(alias, true);
+        let looked = self.core.clock.timeout(REFRESH_WAIT, looked).await;
+        let state = self.state(alias)?;
+        if state.status.inventory_at.is_some_and(|at| at >= asked_at) {
+            return Ok(state);
+        }
+        let why = match looked {
+            Err(_) => format!("it took more than {} seconds", REFRESH_WAIT.as_secs()),
+            Ok(false) => "too many ask for it at once".to_owned(),
+            Ok(true) if state.status.health != Health::Healthy || state.status.failures > 0 => {
+                state.status.message
+            }
+            Ok(true) => "the server or model-service did not answer, or two looks at what the \
+                         server has differed"
+                .to_owned(),
+        };
+        Err(Error::InventoryNotTaken {
+            alias: alias.to_owned(),
+            why,
+        })
     }
 
     fn state(&self, alias: &str) -> Result<ServerState, Error> {
@@ -141,4 +201,22 @@ impl Servers {
             .get(alias)
             .ok_or_else(|| Error::ServerNotFound(alias.to_owned()))
     }
+}
+
+/// Everything that the registration of a server asks for.
+fn asked(new: &NewServer) -> serde_json::Value {
+    let NewServer {
+        alias,
+        base_url,
+        usage,
+        labels,
+        enabled,
+    } = new;
+    serde_json::json!({
+        "alias": alias,
+        "base_url": base_url,
+        "usage": usage.as_str(),
+        "labels": labels,
+        "enabled": enabled,
+    })
 }

@@ -12,10 +12,15 @@ pub mod images;
 pub mod input_images;
 pub mod jobs;
 pub mod queue;
+pub mod request_ids;
 mod schema;
 pub mod servers;
 #[cfg(test)]
 mod tests;
+
+/// A connection to the database, for use cases that join several tables in one
+/// transaction.
+pub type Connection = diesel::SqliteConnection;
 
 /// The time in a column of ours, which is always in the one shape.
 fn time(table: &'static str, id: &str, text: &str) -> Result<DateTime<Utc>, Error> {

@@ -104,6 +104,29 @@ CREATE TABLE job_input_images (
 
 CREATE INDEX idx_job_input_images_sha256 ON job_input_images (sha256);
 
+CREATE TRIGGER jobs_moved AFTER UPDATE OF status, request_bytes ON jobs
+WHEN 'pending' IN (OLD.status, NEW.status)
+    AND (OLD.status <> NEW.status OR OLD.request_bytes <> NEW.request_bytes)
+BEGIN
+    UPDATE queue_totals
+    SET jobs = jobs + (NEW.status = 'pending') - (OLD.status = 'pending'),
+        request_bytes = request_bytes + iif(NEW.status = 'pending', NEW.request_bytes, 0)
+            - iif(OLD.status = 'pending', OLD.request_bytes, 0)
+    WHERE id = 1;
+END;
+
+CREATE TRIGGER jobs_queued AFTER INSERT ON jobs WHEN NEW.status = 'pending'
+BEGIN
+    UPDATE queue_totals
+    SET jobs = jobs + 1, request_bytes = request_bytes + NEW.request_bytes WHERE id = 1;
+END;
+
+CREATE TRIGGER jobs_unqueued AFTER DELETE ON jobs WHEN OLD.status = 'pending'
+BEGIN
+    UPDATE queue_totals
+    SET jobs = jobs - 1, request_bytes = request_bytes - OLD.request_bytes WHERE id = 1;
+END;
+
 CREATE TABLE jobs (
     mobilesd_job_id TEXT PRIMARY KEY,
     status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'processing', 'completed', 'failed', 'cancelled')),
@@ -119,7 +142,10 @@ CREATE TABLE jobs (
     app_type TEXT DEFAULT 'forge',
     source_info TEXT,
     api_key_id TEXT
-, revision INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT 'txt2img', backend TEXT NOT NULL DEFAULT 'forge', priority INTEGER NOT NULL DEFAULT 0, queue_rank INTEGER NOT NULL DEFAULT 0, models_json TEXT NOT NULL DEFAULT '[]', resolved_checkpoint TEXT, resolved_seed INTEGER NOT NULL DEFAULT 0, resolved_subseed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 1, attempt_number INTEGER NOT NULL DEFAULT 0, attempts_spent INTEGER NOT NULL DEFAULT 0, attempts_max INTEGER NOT NULL DEFAULT 3, not_before TEXT, hold_reason TEXT, hold_message TEXT, hold_since TEXT, cancel_requested_at TEXT, error_code TEXT, labels_json TEXT NOT NULL DEFAULT '{}');
+, revision INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT 'txt2img', backend TEXT NOT NULL DEFAULT 'forge', priority INTEGER NOT NULL DEFAULT 0, queue_rank INTEGER NOT NULL DEFAULT 0, models_json TEXT NOT NULL DEFAULT '[]', resolved_checkpoint TEXT, resolved_seed INTEGER NOT NULL DEFAULT 0, resolved_subseed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 1, attempt_number INTEGER NOT NULL DEFAULT 0, attempts_spent INTEGER NOT NULL DEFAULT 0, attempts_max INTEGER NOT NULL DEFAULT 3, not_before TEXT, hold_reason TEXT, hold_message TEXT, hold_since TEXT, cancel_requested_at TEXT, error_code TEXT, labels_json TEXT NOT NULL DEFAULT '{}', batch_id TEXT, request_bytes INTEGER NOT NULL DEFAULT 0);
+
+CREATE INDEX idx_jobs_batch ON jobs (batch_id, creation_timestamp, mobilesd_job_id)
+    WHERE batch_id IS NOT NULL;
 
 CREATE INDEX idx_jobs_creation ON jobs (creation_timestamp, mobilesd_job_id);
 
@@ -135,3 +161,21 @@ CREATE INDEX idx_jobs_queue ON jobs (
 CREATE INDEX idx_jobs_status_creation ON jobs (status, creation_timestamp);
 
 CREATE INDEX idx_jobs_updated ON jobs (last_updated_timestamp, mobilesd_job_id);
+
+CREATE TABLE queue_totals (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    jobs INTEGER NOT NULL,
+    request_bytes INTEGER NOT NULL
+);
+
+CREATE TABLE request_ids (
+    key_id TEXT NOT NULL,
+    method TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (key_id, method, request_id)
+) WITHOUT ROWID;
+
+CREATE INDEX idx_request_ids_created ON request_ids (created_at);

@@ -58,7 +58,7 @@ CREATE TABLE models (
     metadata_status TEXT NOT NULL DEFAULT 'incomplete' CHECK (metadata_status IN ('complete', 'incomplete', 'error')),
     last_used TIMESTAMP,
     created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
-, filename_key TEXT GENERATED ALWAYS AS (lower(filename)) VIRTUAL);
+, filename_key TEXT GENERATED ALWAYS AS (lower(filename)) VIRTUAL, revision INTEGER NOT NULL DEFAULT 1);
 
 CREATE INDEX idx_models_civitai_ids ON models (civitai_id, civitai_version_id);
 
@@ -73,6 +73,25 @@ CREATE INDEX idx_models_metadata_status ON models (metadata_status);
 CREATE INDEX idx_models_sha256 ON models (hash_sha256);
 
 CREATE INDEX idx_models_type_filename ON models (type, filename);
+
+CREATE TABLE request_ids (
+    -- The caller's key; empty without keys.
+    api_key TEXT NOT NULL,
+    method TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    -- SHA-256 over the parsed content.
+    fingerprint TEXT NOT NULL,
+    model_id INTEGER REFERENCES models (id) ON DELETE SET NULL,
+    alias_id INTEGER REFERENCES model_aliases (id) ON DELETE SET NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (api_key, method, request_id)
+) WITHOUT ROWID;
+
+CREATE INDEX idx_request_ids_alias ON request_ids (alias_id);
+
+CREATE INDEX idx_request_ids_created ON request_ids (created_at);
+
+CREATE INDEX idx_request_ids_model ON request_ids (model_id);
 
 CREATE TABLE server_assets (
     server_id TEXT NOT NULL,

@@ -1,11 +1,14 @@
 //! Owns the gRPC surface: requests are parsed and checked, one use case is
 //! called, its answer is converted. It decides nothing and meets no SQL.
 
+pub(crate) mod access;
 mod availability_service;
 mod convert;
 mod failure;
 mod inventory_stream;
+mod model_change;
 mod model_service;
+mod model_use;
 mod new_model;
 mod request;
 mod watch_stream;

@@ -264,8 +264,10 @@ impl KnownModel {
     fn fit_anywhere(&self, reference: &Reference) -> Option<Fit> {
         let mut files: Vec<FileNames<'_>> = self.files.iter().map(FileOnServer::names).collect();
         files.push(self.registry_names());
+        // A model without a path has its file name alone.
         reference.fit(&Candidate {
             files: &files,
+            registry_filename: &self.filename,
             ..self.candidate()
         })
     }

@@ -3,12 +3,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use service_kit::auth::Scope;
 use service_kit::server::refuse_beyond_loopback;
 use service_kit::shutdown::GRACE_DEFAULT;
 use service_kit::telemetry::FILTER_DEFAULT;
+
+use crate::tokens::Tokens;
 
 /// The file name of the database.
 pub const DATABASE_FILE: &str = "mobilesd_models.sqlite";
@@ -41,6 +45,9 @@ pub enum Command {
     Serve(ServeArgs),
     /// Bring the database to the schema of this program, then end.
     Migrate(DataArgs),
+    /// Make a token: prints it once, and its entry for the token file, which
+    /// holds only a digest.
+    Token(TokenArgs),
 }
 
 /// Where the data is, and how to log.
@@ -54,18 +61,46 @@ pub struct DataArgs {
     pub log: String,
 }
 
+/// What a token is to be for.
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// Who will hold it, for logs.
+    #[arg(long)]
+    pub name: String,
+    /// What it allows; repeat or separate by commas.
+    #[arg(long, value_delimiter = ',', default_value = "models:read,models:write",
+          value_parser = scope)]
+    pub scopes: Vec<Scope>,
+    /// The only servers it may report; repeat or separate by commas. Absent is
+    /// all.
+    #[arg(long, value_delimiter = ',')]
+    pub servers: Vec<String>,
+}
+
+fn scope(word: &str) -> Result<Scope, String> {
+    Scope::parse(word).map_err(|_| {
+        let all: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        format!("must be one of {}", all.join(", "))
+    })
+}
+
 /// How to serve.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// See [`DataArgs`].
     #[command(flatten)]
     pub data: DataArgs,
-    /// Where to listen for gRPC; loopback only. Port 0 takes a free one.
+    /// Where to listen for gRPC; loopback only without tokens. Port 0 takes a
+    /// free one.
     #[arg(long, env = "MODEL_SERVICE_LISTEN", default_value = LISTEN_DEFAULT)]
     pub listen: SocketAddr,
-    /// Where to listen for Prometheus; loopback only.
+    /// Where to listen for Prometheus; loopback only without tokens.
     #[arg(long, env = "MODEL_SERVICE_METRICS_LISTEN", default_value = METRICS_LISTEN_DEFAULT)]
     pub metrics_listen: SocketAddr,
+    /// The file of tokens that callers must present: a JSON list as `token`
+    /// prints it. Without it, everybody on this machine may call.
+    #[arg(long, env = "MODEL_SERVICE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
     /// How many events are kept for watchers that come back.
     #[arg(long, env = "MODEL_SERVICE_EVENTS_KEPT", default_value_t = EVENTS_KEPT_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -89,6 +124,7 @@ impl Command {
         match self {
             Self::Serve(serve) => &serve.data.log,
             Self::Migrate(data) => &data.log,
+            Self::Token(_) => FILTER_DEFAULT,
         }
     }
 }
@@ -99,16 +135,31 @@ impl ServeArgs {
     /// # Errors
     /// All faults, one a line.
     pub fn config(&self) -> Result<Config, String> {
-        let faults: Vec<String> = [self.listen, self.metrics_listen]
-            .into_iter()
-            .filter_map(|address| refuse_beyond_loopback(address).err())
-            .collect();
+        let mut faults = Vec::new();
+        let tokens = match self.token_file.as_deref().map(Tokens::read) {
+            Some(Ok(tokens)) => Some(Arc::new(tokens)),
+            Some(Err(found)) => {
+                faults.extend(
+                    found
+                        .into_iter()
+                        .map(|fault| format!("--token-file {fault}")),
+                );
+                None
+            }
+            None => {
+                let addresses = [self.listen, self.metrics_listen].into_iter();
+                faults
+                    .extend(addresses.filter_map(|address| refuse_beyond_loopback(address).err()));
+                None
+            }
+        };
         if !faults.is_empty() {
             return Err(faults.join("\n"));
         }
         Ok(Config {
             data_dir: self.data.data_dir.clone(),
             metrics_listen: Some(self.metrics_listen),
+            tokens,
             events_kept: self.events_kept,
             grace: Duration::from_secs(self.grace_seconds),
         })
@@ -117,12 +168,15 @@ impl ServeArgs {
 
 /// What a running service is told. The address of the gRPC port is the
 /// listener's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The folder of the database; made when missing.
     pub data_dir: PathBuf,
     /// Where Prometheus reads; `None` offers nothing.
     pub metrics_listen: Option<SocketAddr>,
+    /// The tokens that callers must present; `None` lets everybody call, which
+    /// is for loopback only.
+    pub tokens: Option<Arc<Tokens>>,
     /// How many events are kept for watchers that come back.
     pub events_kept: u32,
     /// Time that calls under way get after the signal to stop.
@@ -135,6 +189,7 @@ impl Config {
         Self {
             data_dir: data_dir.into(),
             metrics_listen: None,
+            tokens: None,
             events_kept: EVENTS_KEPT_DEFAULT,
             grace: GRACE_DEFAULT,
         }

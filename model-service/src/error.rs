@@ -3,6 +3,8 @@
 
 use service_kit::database::DatabaseError;
 
+use crate::model_change::BrokenRule;
+
 /// Why an operation failed. Unless it says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -23,6 +25,26 @@ pub enum ModelError {
     /// Another model of the kind has this SHA-256.
     #[error("model {0} has the same SHA-256")]
     ModelExists(i64),
+    /// The request id was given to another request.
+    #[error("request id {0:?} was given to a request with other content")]
+    RequestIdReused(String),
+    /// What the request made when it came first was removed since.
+    #[error("what the request {0:?} made was removed since")]
+    CreatedIsGone(String),
+    /// The caller's etag is not the current one.
+    #[error("model {0} has changed since the etag was read; read it again")]
+    EtagMismatch(i64),
+    /// The changed model would break rules.
+    #[error("the changed model would break rules")]
+    ChangeBreaksRules(Vec<BrokenRule>),
+    /// A server's file of the model has another hash.
+    #[error("the file of model {model_id} on server {server} has another hash")]
+    HashContradicted {
+        /// The model's id.
+        model_id: i64,
+        /// The server's alias.
+        server: String,
+    },
     /// The model has as many aliases as it can.
     #[error("model {model_id} has {limit} aliases already")]
     AliasLimit {

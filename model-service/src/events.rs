@@ -12,7 +12,7 @@ pub enum EventKind {
     Removed,
     /// A server's inventory changed; single models are not listed.
     InventoryChanged,
-    /// A model or an alias came or went.
+    /// A model or an alias came or went, or a model was changed.
     RegistryChanged,
 }
 

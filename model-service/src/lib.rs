@@ -3,11 +3,13 @@
 //! | module | duty |
 //! |---|---|
 //! | [`model`], [`names`], [`mod@reference`] | pure: what a model is, how names compare, how references match |
+//! | [`model_change`], [`request_id`] | pure: what a change does to a model, how a repeated request is recognised |
 //! | [`availability`], [`inventory`], [`events`] | pure: who has what, what a listing changes, what is told |
 //! | [`models`], [`inventories`], [`watch`] | use cases: what callers can ask |
 //! | [`ledger`] | the one door to the database: changes with their events |
 //! | `store` | all SQL |
 //! | [`api`] | gRPC |
+//! | [`tokens`] | who may call |
 //! | [`config`], [`error`], [`metrics`] | knobs, failures, figures |
 //! | [`run`], [`program`] | start and stop of the service, and of the process |
 
@@ -21,12 +23,15 @@ pub mod inventory;
 pub mod ledger;
 pub mod metrics;
 pub mod model;
+pub mod model_change;
 pub mod models;
 pub mod names;
 pub mod program;
 pub mod reference;
+pub mod request_id;
 pub mod run;
 mod store;
+pub mod tokens;
 pub mod watch;
 
 pub use config::Config;

@@ -9,6 +9,9 @@ pub const SHA256_DIGITS: usize = 64;
 /// Length of an AutoV2 hash in hexadecimal digits: the beginning of the SHA-256.
 pub const AUTOV2_DIGITS: usize = 10;
 
+/// Longest file name of a model, in bytes.
+pub const FILENAME_BYTES_MAX: usize = 512;
+
 /// What kind of file a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ModelKind {
@@ -174,10 +177,21 @@ pub struct Model {
     pub last_used_at: Option<DateTime<Utc>>,
     /// When its row was made.
     pub created_at: Option<DateTime<Utc>>,
+    /// Counts the changes of [`Model::facts`].
+    pub revision: i64,
     /// Other paths and names it goes by; empty unless asked for.
     pub aliases: Vec<ModelAlias>,
     /// The servers it was seen on; empty unless asked for.
     pub servers: Vec<String>,
+}
+
+impl Model {
+    /// Names this state of the facts. An id can be given again after its model
+    /// was removed, so that the time when the row was made is a part of it.
+    pub fn etag(&self) -> String {
+        let created_s = self.created_at.map_or(0, |time| time.timestamp());
+        format!("{created_s:x}-{}", self.revision)
+    }
 }
 
 /// Another path or name for a model.

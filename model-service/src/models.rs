@@ -1,7 +1,12 @@
 //! Owns what can be asked about the registry: models, aliases, and what
 //! references stand for. It does not know the wire.
 
+mod touch;
+mod update;
+
 use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 
 use crate::availability::{self, Resolution};
 use crate::error::ModelError;
@@ -9,7 +14,10 @@ use crate::events::NewEvent;
 use crate::ledger::{Changed, Ledger};
 use crate::model::{Model, ModelAlias, ModelFilter, NewModel};
 use crate::reference::{MatchKind, Reference};
+use crate::request_id::{KnownRequest, RequestId};
 use crate::store::{self, Connection};
+
+pub use touch::{ModelUse, Touched, UsedModel};
 
 /// Most aliases of one model.
 pub const ALIASES_MAX: usize = 1000;
@@ -46,19 +54,30 @@ impl Models {
         Self { ledger }
     }
 
-    /// Registers a model.
+    /// Registers a model; a request that comes again answers the model as it is
+    /// now.
     ///
     /// # Errors
-    /// [`ModelError::ModelExists`] when a model of the kind has its SHA-256.
-    pub async fn create(&self, new: NewModel) -> Result<Model, ModelError> {
+    /// [`ModelError::ModelExists`] when a model of the kind has its SHA-256,
+    /// [`ModelError::RequestIdReused`], [`ModelError::CreatedIsGone`].
+    pub async fn create(
+        &self,
+        new: NewModel,
+        request_id: Option<RequestId>,
+    ) -> Result<Model, ModelError> {
+        let request = request_id.map(|id| KnownRequest::create_model(id, &new));
         self.ledger
             .change("create_model", move |connection, now| {
+                if let Some(id) = made_before(connection, request.as_ref(), now)? {
+                    return Ok(Changed::silent(get(connection, id)?));
+                }
                 if let Some(sha256) = &new.sha256
                     && let Some(id) = store::models::id_of_sha256(connection, new.kind, sha256)?
                 {
                     return Err(ModelError::ModelExists(id));
                 }
                 let id = store::models::insert(connection, None, &new, now)?;
+                remember(connection, request.as_ref(), id, now)?;
                 let model = get(connection, id)?;
                 Ok(Changed::with(model, NewEvent::registry(Some(id))))
             })
@@ -129,17 +148,29 @@ impl Models {
     }
 
     /// Gives a model another path or name; one that it has already is answered
-    /// as it is.
+    /// as it is, and so is what a request that comes again made.
     ///
     /// # Errors
-    /// [`ModelError::ModelNotFound`], [`ModelError::AliasLimit`].
-    pub async fn add_alias(&self, model_id: i64, alias: String) -> Result<ModelAlias, ModelError> {
+    /// [`ModelError::ModelNotFound`], [`ModelError::AliasLimit`],
+    /// [`ModelError::RequestIdReused`], [`ModelError::CreatedIsGone`].
+    pub async fn add_alias(
+        &self,
+        model_id: i64,
+        alias: String,
+        request_id: Option<RequestId>,
+    ) -> Result<ModelAlias, ModelError> {
+        let request = request_id.map(|id| KnownRequest::add_model_alias(id, model_id, &alias));
         self.ledger
-            .change("add_model_alias", move |connection, _| {
+            .change("add_model_alias", move |connection, now| {
+                if let Some(id) = made_before(connection, request.as_ref(), now)? {
+                    let made = store::aliases::get(connection, id)?;
+                    return Ok(Changed::silent(made.ok_or(ModelError::AliasNotFound(id))?));
+                }
                 if !store::models::exists(connection, model_id)? {
                     return Err(ModelError::ModelNotFound(model_id));
                 }
                 if let Some(known) = store::aliases::find(connection, model_id, &alias)? {
+                    remember(connection, request.as_ref(), known.id, now)?;
                     return Ok(Changed::silent(known));
                 }
                 let count = store::aliases::count(connection, model_id)?;
@@ -150,6 +181,7 @@ impl Models {
                     });
                 }
                 let added = store::aliases::insert(connection, model_id, &alias)?;
+                remember(connection, request.as_ref(), added.id, now)?;
                 Ok(Changed::with(added, NewEvent::registry(Some(model_id))))
             })
             .await
@@ -192,6 +224,41 @@ impl Models {
 
 fn get(connection: &mut Connection, id: i64) -> Result<Model, ModelError> {
     store::models::get(connection, id)?.ok_or(ModelError::ModelNotFound(id))
+}
+
+/// The id of what an earlier request with the same id and content made.
+fn made_before(
+    connection: &mut Connection,
+    request: Option<&KnownRequest>,
+    now: DateTime<Utc>,
+) -> Result<Option<i64>, ModelError> {
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    let id = || request.id.as_str().to_owned();
+    match store::request_ids::find(connection, request, now)? {
+        None => Ok(None),
+        Some(earlier) if earlier.fingerprint != request.fingerprint => {
+            Err(ModelError::RequestIdReused(id()))
+        }
+        Some(earlier) => match earlier.made {
+            None => Err(ModelError::CreatedIsGone(id())),
+            made => Ok(made),
+        },
+    }
+}
+
+/// Notes what a request made, when it has an id.
+fn remember(
+    connection: &mut Connection,
+    request: Option<&KnownRequest>,
+    made: i64,
+    now: DateTime<Utc>,
+) -> Result<(), ModelError> {
+    if let Some(request) = request {
+        store::request_ids::put(connection, request, made, now)?;
+    }
+    Ok(())
 }
 
 /// Adds aliases and servers when everything is asked for.

@@ -11,8 +11,9 @@ use service_kit::shutdown::Shutdown;
 use service_kit::telemetry::{self, LogFormat};
 use service_kit::{server, status};
 
-use crate::config::{Command, CommandLine, ServeArgs};
+use crate::config::{Command, CommandLine, ServeArgs, TokenArgs};
 use crate::run::{migrate, start_until};
+use crate::tokens;
 
 /// Does what the command line says and tells how it ended.
 pub fn main() -> ExitCode {
@@ -40,7 +41,20 @@ pub fn main() -> ExitCode {
             }
             Err(error) => end(error.exit(), &error),
         },
+        Command::Token(token) => make_token(token),
         Command::Serve(serve) => run(&serve),
+    }
+}
+
+fn make_token(args: TokenArgs) -> ExitCode {
+    let servers = (!args.servers.is_empty()).then_some(args.servers);
+    match tokens::create(&args.name, &args.scopes, servers) {
+        Ok((token, entry)) => {
+            println!("token, shown this once: {}", token.expose());
+            println!("for the token file:     {entry}");
+            Exit::Clean.into()
+        }
+        Err(error) => end(Exit::Failure, &error),
     }
 }
 

@@ -123,6 +123,7 @@ pub async fn start_until(
         service_names: api::SERVICE_NAMES.to_vec(),
         descriptor_sets: vec![stablequeue_proto::FILE_DESCRIPTOR_SET],
         limits,
+        access: api::access::ACCESS,
         grace: config.grace,
         ..ServerOptions::default()
     };
@@ -141,9 +142,14 @@ pub async fn start_until(
         Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
     };
     let ledger = Ledger::new(database, clock, config.events_kept, epoch);
-    handle
-        .open(api::routes(&ledger, &metrics, &shutdown, MESSAGE_BYTES_MAX))
-        .await;
+    let routes = api::routes(&ledger, &metrics, &shutdown, MESSAGE_BYTES_MAX);
+    match config.tokens {
+        Some(tokens) => handle.open_authenticated(routes, tokens).await,
+        None => {
+            tracing::warn!("no tokens are configured: everybody on this machine may call");
+            handle.open(routes).await;
+        }
+    }
     tracing::info!(address = %handle.local_addr(), "serving");
     Ok(Running {
         handle,

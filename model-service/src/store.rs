@@ -10,6 +10,7 @@ pub(crate) mod inventories;
 pub(crate) mod lookup;
 pub(crate) mod merge;
 pub(crate) mod models;
+pub(crate) mod request_ids;
 pub(crate) mod sync;
 mod tables;
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub(crate) use methods::Methods;
 pub use metrics::RpcMetrics;
 pub use request_id::{REQUEST_ID_BYTES_MAX, REQUEST_ID_HEADER, RequestId};
 
+/// The span field with the id of the key that a call was made with.
+pub(crate) const CALLER_FIELD: &str = "caller.id";
+
 /// The steps around a call, with what they share.
 #[derive(Debug)]
 pub(crate) struct Layers {
@@ -65,6 +68,7 @@ impl Layers {
             rpc.service = method.service().as_str(),
             rpc.method = method.name().as_str(),
             request.id = request_id.as_str(),
+            caller.id = tracing::field::Empty,
         );
         let call = self.metrics.begin(method, self.clock.clone(), span.clone());
         let deadline = Deadline::of(request.headers(), &self.clock);

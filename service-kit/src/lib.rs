@@ -2,6 +2,7 @@
 //!
 //! | module | duty |
 //! |---|---|
+//! | [`auth`] | keys, credentials, scopes, and who may call what |
 //! | [`clock`] | the one door of time, and how instants are written |
 //! | [`database`] | the lock, the one writer and the readers of an SQLite file |
 //! | [`exit`] | the exit codes of the programs |
@@ -14,6 +15,7 @@
 //! | [`status`] | failures in the words of `google.rpc` |
 //! | [`telemetry`] | logs |
 
+pub mod auth;
 pub mod clock;
 pub mod database;
 pub mod exit;

@@ -20,11 +20,12 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
+use crate::auth::{Access, Authenticator, FailureLimits, Guard};
 use crate::clock::Clock;
 use crate::layers::{Layers, Methods, RpcMetrics};
 use crate::shutdown::{GRACE_DEFAULT, Shutdown};
 use connections::Acceptor;
-use gate::Gate;
+use gate::{Authentication, Gate};
 
 pub(crate) use gate::stopping;
 pub use gate::{REASON_STARTING, REASON_STOPPING};
@@ -77,6 +78,10 @@ pub struct ServerOptions {
     pub reflection: bool,
     /// See [`Limits`].
     pub limits: Limits,
+    /// Which scope each method needs; those without a rule need `admin`.
+    pub access: Access,
+    /// How often a peer may fail to authenticate.
+    pub failures: FailureLimits,
     /// Time from the stop signal until connections are cut.
     pub grace: Duration,
 }
@@ -88,6 +93,8 @@ impl Default for ServerOptions {
             descriptor_sets: Vec::new(),
             reflection: true,
             limits: Limits::default(),
+            access: Access::default(),
+            failures: FailureLimits::default(),
             grace: GRACE_DEFAULT,
         }
     }
@@ -120,13 +127,18 @@ pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
 
-/// Refuses an address that others than this machine could reach, because
-/// there are no keys yet that could tell callers apart.
+/// Whether only this machine can reach the address.
+pub fn is_loopback(addr: SocketAddr) -> bool {
+    addr.ip().to_canonical().is_loopback()
+}
+
+/// Refuses an address that others than this machine could reach. For services
+/// that have no key yet which could tell callers apart.
 ///
 /// # Errors
 /// A sentence for the operator.
 pub fn refuse_beyond_loopback(addr: SocketAddr) -> Result<(), String> {
-    if addr.ip().to_canonical().is_loopback() {
+    if is_loopback(addr) {
         return Ok(());
     }
     Err(format!(
@@ -162,9 +174,18 @@ impl Server {
         let drain = CancellationToken::new();
         let cut = CancellationToken::new();
         let connections = TaskTracker::new();
-        let gate = Arc::new(Gate::new(routes));
+        let loopback = is_loopback(local_addr);
+        let gate = Arc::new(Gate::new(routes, loopback));
+        let guard = Guard::new(
+            options.access,
+            &methods,
+            options.failures,
+            loopback,
+            clock.clone(),
+        );
         let acceptor = Acceptor {
             gate: Arc::clone(&gate),
+            guard,
             layers: Arc::new(Layers::new(clock.clone(), metrics.clone(), methods)),
             metrics,
             limits: options.limits,
@@ -218,10 +239,22 @@ impl ServerHandle {
         self.local_addr
     }
 
-    /// Lets calls through to `routes`; health says SERVING for every name.
-    /// Does nothing once the service is stopping.
+    /// Lets calls through to `routes`, without authentication: on a loopback
+    /// listener every call is [`crate::auth::Caller::anonymous`], elsewhere every
+    /// call is UNAUTHENTICATED. Health says SERVING for every name. Does nothing
+    /// once the service is stopping.
     pub async fn open(&self, routes: Routes) {
-        if self.state.gate.open(routes) {
+        self.opened(routes, None).await;
+    }
+
+    /// As [`ServerHandle::open`], and each call is first shown to the
+    /// authenticator and checked against [`ServerOptions::access`].
+    pub async fn open_authenticated(&self, routes: Routes, authenticator: Arc<dyn Authenticator>) {
+        self.opened(routes, Some(authenticator)).await;
+    }
+
+    async fn opened(&self, routes: Routes, authentication: Authentication) {
+        if self.state.gate.open(routes, authentication) {
             self.state
                 .report(tonic_health::ServingStatus::Serving)
                 .await;

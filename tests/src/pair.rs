@@ -1,10 +1,10 @@
 //! The pair in this process, on free ports and a temporary folder, with Forge
 //! stand-ins beside it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use service_kit::clock::Clock;
+use service_kit::{auth::Token, clock::Clock};
 use stablequeue_proto::{
     jobs::v1::{
         self as jobs, job_service_client::JobServiceClient,
@@ -31,6 +31,12 @@ pub struct PairOptions {
     pub pace: job_service::core::Pace,
     /// How long job-service waits at its stop for generations to end.
     pub grace: Duration,
+    /// How much job-service takes on.
+    pub limits: job_service::core::ServiceLimits,
+    /// The tokens that model-service asks for.
+    pub model_tokens: Option<Arc<model_service::tokens::Tokens>>,
+    /// The token that job-service presents.
+    pub model_token: Option<Token>,
 }
 
 impl Default for PairOptions {
@@ -51,6 +57,9 @@ impl Default for PairOptions {
                 ..job_service::core::Pace::default()
             },
             grace: Duration::from_millis(200),
+            limits: job_service::core::ServiceLimits::default(),
+            model_tokens: None,
+            model_token: None,
         }
     }
 }
@@ -83,7 +92,7 @@ impl Pair {
     /// Starts a pair with these options.
     pub async fn start(options: PairOptions) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let models = start_models(folder.path().into(), "127.0.0.1:0").await?;
+        let models = start_models(folder.path().into(), "127.0.0.1:0", &options).await?;
         let models_addr = models.local_addr();
         let jobs = start_jobs(folder.path().into(), "127.0.0.1:0", models_addr, &options).await?;
         let jobs_addr = jobs.local_addr();
@@ -108,7 +117,7 @@ impl Pair {
     /// Starts model-service again where it was.
     pub async fn start_models(&mut self) -> Result<()> {
         let addr = self.models_addr.to_string();
-        self.models = Some(start_models(self.folder.path().into(), &addr).await?);
+        self.models = Some(start_models(self.folder.path().into(), &addr, &self.options).await?);
         Ok(())
     }
 
@@ -174,6 +183,7 @@ impl Pair {
         servers
             .create_server(jobs::CreateServerRequest {
                 server: Some(server),
+                ..jobs::CreateServerRequest::default()
             })
             .await?;
         wait::until("the server becomes healthy", || {
@@ -359,9 +369,14 @@ async fn channel(addr: std::net::SocketAddr) -> Result<Channel> {
         .await?)
 }
 
-async fn start_models(data_dir: PathBuf, addr: &str) -> Result<model_service::Running> {
+async fn start_models(
+    data_dir: PathBuf,
+    addr: &str,
+    options: &PairOptions,
+) -> Result<model_service::Running> {
     let listener = TcpListener::bind(addr).await?;
-    let config = model_service::Config::in_folder(data_dir);
+    let mut config = model_service::Config::in_folder(data_dir);
+    config.tokens.clone_from(&options.model_tokens);
     Ok(model_service::start(config, listener, Clock::system()).await?)
 }
 
@@ -375,5 +390,7 @@ async fn start_jobs(
     let mut config = job_service::Config::in_folder(data_dir, format!("http://{models}"));
     config.pace = options.pace.clone();
     config.grace = options.grace;
+    config.limits = options.limits.clone();
+    config.model_token.clone_from(&options.model_token);
     Ok(job_service::start(config, listener, Clock::system()).await?)
 }

@@ -115,6 +115,8 @@ impl Following<'_> {
             JobEventType::Completed
             | JobEventType::Failed
             | JobEventType::Cancelled
+            | JobEventType::Updated
+            | JobEventType::Deleted
             | JobEventType::Submitted
             | JobEventType::Unspecified => {}
         }

@@ -111,7 +111,10 @@ impl Forge {
                     ..server
                 });
                 let created = servers
-                    .create_server(jobs::CreateServerRequest { server })
+                    .create_server(jobs::CreateServerRequest {
+                        server,
+                        ..jobs::CreateServerRequest::default()
+                    })
                     .await;
                 created
                     .map_err(refusal)

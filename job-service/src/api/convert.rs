@@ -60,6 +60,7 @@ pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
         subseed: _,
         models,
         resolved_checkpoint: _,
+        batch_id,
         revision,
     } = job;
     proto::Job {
@@ -111,6 +112,7 @@ pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
             .map(|attempt| attempt_to_proto(attempt, true))
             .collect(),
         etag: revision.to_string(),
+        batch_id: batch_id.unwrap_or_default(),
     }
 }
 
@@ -339,6 +341,8 @@ fn event_type_to_proto(kind: EventType) -> proto::JobEventType {
         EventType::Completed => proto::JobEventType::Completed,
         EventType::Failed => proto::JobEventType::Failed,
         EventType::Cancelled => proto::JobEventType::Cancelled,
+        EventType::Updated => proto::JobEventType::Updated,
+        EventType::Deleted => proto::JobEventType::Deleted,
     }
 }
 

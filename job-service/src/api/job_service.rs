@@ -5,9 +5,12 @@ use stablequeue_proto::jobs::v1::{self as proto, job_service_server::JobService}
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert,
+    batch, convert,
     download::ImageStream,
-    parse::{invalid, job_id, parse_list, parse_submission, view, wait_time},
+    parse::{
+        Batch, Update, invalid, job_id, parse_batch, parse_list, parse_submission, parse_update,
+        view, wait_time,
+    },
     status,
     watch::WatchStream,
 };
@@ -60,12 +63,45 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::SubmitJobRequest>,
     ) -> Result<Response<proto::SubmitJobResponse>, Status> {
-        let submission = parse_submission(request.into_inner())?;
-        let shown = self.jobs.submit(submission).await.map_err(status)?;
+        let (submission, id) = parse_submission(request.into_inner())?;
+        let shown = self.jobs.submit(submission, id).await.map_err(status)?;
         Ok(Response::new(proto::SubmitJobResponse {
             resume_token: self.token(shown.sequence),
             job: Some(convert::job(shown, None)),
         }))
+    }
+
+    async fn batch_submit_jobs(
+        &self,
+        request: Request<proto::BatchSubmitJobsRequest>,
+    ) -> Result<Response<proto::BatchSubmitJobsResponse>, Status> {
+        let Batch { items, request_id } = parse_batch(request.into_inner())?;
+        let mut good = Vec::new();
+        let mut places = Vec::new();
+        let mut results = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            match item {
+                Ok(item) => {
+                    good.push(item);
+                    places.push(at);
+                }
+                Err(found) => results.push(batch::refused(at, found)),
+            }
+        }
+        let mut answer = proto::BatchSubmitJobsResponse::default();
+        if !good.is_empty() {
+            let taken = self.jobs.submit_batch(good, request_id).await;
+            let (taken, sequence) = taken.map_err(status)?;
+            for (at, jobs) in places.into_iter().zip(taken.items) {
+                results.extend(jobs.into_iter().map(|job| batch::taken(at, job)));
+            }
+            answer.batch_id = taken.id;
+            answer.resume_token = self.token(sequence);
+        }
+        // Stable, so that variations keep their order.
+        results.sort_by_key(|result| result.item);
+        answer.results = results;
+        Ok(Response::new(answer))
     }
 
     async fn get_job(
@@ -144,6 +180,34 @@ impl JobService for JobApi {
             core.epoch.clone(),
             core.clock.clone(),
         )))
+    }
+
+    async fn update_job(
+        &self,
+        request: Request<proto::UpdateJobRequest>,
+    ) -> Result<Response<proto::UpdateJobResponse>, Status> {
+        let Update {
+            id,
+            change,
+            revision,
+        } = parse_update(request.into_inner())?;
+        let shown = self.jobs.update(&id, change, revision).await;
+        Ok(Response::new(proto::UpdateJobResponse {
+            job: Some(convert::job(shown.map_err(status)?, None)),
+        }))
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<proto::DeleteJobRequest>,
+    ) -> Result<Response<proto::DeleteJobResponse>, Status> {
+        let proto::DeleteJobRequest {
+            job_id: id,
+            cancel_first,
+        } = request.into_inner();
+        let id = job_id(id)?;
+        self.jobs.delete(&id, cancel_first).await.map_err(status)?;
+        Ok(Response::new(proto::DeleteJobResponse {}))
     }
 
     async fn cancel_job(

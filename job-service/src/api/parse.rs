@@ -9,18 +9,25 @@ use service_kit::{
     clock::{from_proto_duration, from_timestamp},
     page::{PageToken, page_size},
 };
-use stablequeue_proto::jobs::v1::{self as proto, submit_job_request::Input};
+use stablequeue_proto::jobs::v1 as proto;
 use tonic::Status;
 
 use super::{convert, status};
 use crate::{
     error::Error,
     job::AppType,
-    jobs::{ATTEMPTS_DEFAULT, Submission},
     request::Violation,
-    server::alias_fault,
+    request_id::{RequestId, request_id_fault},
     store::jobs::{Cursor, JobFilter, JobOrder},
 };
+
+mod batch;
+mod change;
+mod submission;
+
+pub(super) use batch::{Batch, parse_batch};
+pub(super) use change::{Update, parse_update};
+pub(super) use submission::parse_submission;
 
 /// Bytes that a job id may have; older ones are not all UUIDs.
 const JOB_ID_BYTES_MAX: usize = 128;
@@ -67,57 +74,22 @@ pub(super) fn wait_time(timeout: Option<prost_types::Duration>) -> Result<Durati
         .ok_or_else(|| invalid("timeout", "must be 0 to 10 minutes"))
 }
 
-pub(super) fn parse_submission(request: proto::SubmitJobRequest) -> Result<Submission, Status> {
-    let proto::SubmitJobRequest {
-        target_server,
-        priority,
-        max_attempts,
-        labels: given_labels,
-        app_type,
-        source_info,
-        input,
-    } = request;
-    let mut violations = Vec::new();
-    let parsed = match input {
-        Some(Input::Params(params)) => convert::params::from_params(params),
-        Some(Input::ForgePayload(payload)) => convert::params::from_forge_payload(payload),
-        None => Err(vec![Violation::new(
-            "input",
-            "one of params and forge_payload is required",
-        )]),
-    };
-    let generation = parsed.map_err(|found| violations.extend(found)).ok();
-    if !target_server.is_empty()
-        && let Some(fault) = alias_fault(&target_server)
-    {
-        violations.push(Violation::new("target_server", fault));
+/// A request id; `None` for none.
+pub(super) fn request_id(
+    path: &str,
+    id: String,
+    violations: &mut Vec<Violation>,
+) -> Option<RequestId> {
+    if id.is_empty() {
+        return None;
     }
-    let priority = priority.unwrap_or(0);
-    if !PRIORITIES.contains(&priority) {
-        violations.push(Violation::new("priority", "must be -100 to 100"));
+    if let Some(fault) = request_id_fault(&id) {
+        violations.push(Violation::new(path, fault));
     }
-    let attempts_max = max_attempts.unwrap_or(ATTEMPTS_DEFAULT);
-    if !ATTEMPTS.contains(&attempts_max) {
-        violations.push(Violation::new("max_attempts", "must be 1 to 10"));
-    }
-    let labels = labels("labels", given_labels, &mut violations);
-    let app_type = app_type_of(app_type, &mut violations).unwrap_or(AppType::Api);
-    if source_info.len() > SOURCE_INFO_BYTES_MAX {
-        let words = format!("must have at most {SOURCE_INFO_BYTES_MAX} bytes");
-        violations.push(Violation::new("source_info", words));
-    }
-    match generation {
-        Some(request) if violations.is_empty() => Ok(Submission {
-            request,
-            target_server,
-            priority,
-            attempts_max,
-            labels,
-            app_type,
-            source_info,
-        }),
-        _ => Err(status(Error::Invalid(violations))),
-    }
+    Some(RequestId {
+        key_id: String::new(),
+        id,
+    })
 }
 
 pub(super) fn app_type_of(value: i32, violations: &mut Vec<Violation>) -> Option<AppType> {
@@ -188,6 +160,7 @@ pub(super) fn parse_list(request: proto::ListJobsRequest) -> Result<List, Status
         create_time_from,
         create_time_to,
         order,
+        batch_id,
     } = request;
     let mut violations = Vec::new();
     let size = page_size(size).unwrap_or_else(|error| {
@@ -217,6 +190,7 @@ pub(super) fn parse_list(request: proto::ListJobsRequest) -> Result<List, Status
     let filter = JobFilter {
         states: parsed_states,
         target_server,
+        batch_id,
         app_type: app_type_of(app_type, &mut violations),
         labels: labels("labels", given_labels, &mut violations),
         created_from: time("create_time_from", create_time_from, &mut violations),

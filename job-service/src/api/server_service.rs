@@ -47,8 +47,14 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::CreateServerRequest>,
     ) -> Result<Response<proto::CreateServerResponse>, Status> {
-        let new = convert::new_server(request.into_inner().server).map_err(invalid)?;
-        let state = self.servers.create(new).await.map_err(status)?;
+        let proto::CreateServerRequest { server, request_id } = request.into_inner();
+        let mut violations = Vec::new();
+        let id = super::parse::request_id("request_id", request_id, &mut violations);
+        let new = convert::new_server(server).map_err(|found| violations.extend(found));
+        let Some(new) = new.ok().filter(|_| violations.is_empty()) else {
+            return Err(invalid(violations));
+        };
+        let state = self.servers.create(new, id).await.map_err(status)?;
         Ok(Response::new(proto::CreateServerResponse {
             server: Some(convert::server(state)),
         }))
@@ -140,6 +146,17 @@ impl ServerService for ServerApi {
         let state = self.servers.probe(&alias).await.map_err(status)?;
         Ok(Response::new(proto::ProbeServerResponse {
             server: Some(convert::server(state)),
+        }))
+    }
+
+    async fn refresh_inventory(
+        &self,
+        request: Request<proto::RefreshInventoryRequest>,
+    ) -> Result<Response<proto::RefreshInventoryResponse>, Status> {
+        let alias = alias("alias", request.into_inner().alias)?;
+        let state = self.servers.refresh_inventory(&alias).await;
+        Ok(Response::new(proto::RefreshInventoryResponse {
+            server: Some(convert::server(state.map_err(status)?)),
         }))
     }
 

@@ -50,6 +50,7 @@ fn job(target: &str) -> Job {
         subseed: 1,
         models: Vec::new(),
         resolved_checkpoint: None,
+        batch_id: None,
         revision: 1,
     }
 }

@@ -237,6 +237,8 @@ async fn claim(
         server: server.to_owned(),
         server_process: state.and_then(|state| state.status.process),
         models,
+        target_server: job.target_server.clone(),
+        needs: job.models.clone(),
         resolved_checkpoint,
     };
     // Before the row says so, so that nobody else takes the server meanwhile.

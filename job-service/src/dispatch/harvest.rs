@@ -154,6 +154,7 @@ async fn keep(
     partial: bool,
 ) -> Result<Harvest, Barren> {
     let mut images = Vec::new();
+    let mut pins = Vec::new();
     for (at, staged) in staged.into_iter().enumerate() {
         let Some(kind) = verified.kind_of(at) else {
             continue;
@@ -171,6 +172,7 @@ async fn keep(
             None => Err(Full::Failed(broken("an image was lost while it was kept"))),
         })
         .await?;
+        pins.push(Arc::clone(&stored.pin));
         images.push(describe(
             context,
             images.len(),
@@ -190,6 +192,7 @@ async fn keep(
         checkpoint_hash: verified.checkpoint_hash.clone(),
         generation_info: info.raw.clone(),
         partial,
+        pins,
     })
 }
 

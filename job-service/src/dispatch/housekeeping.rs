@@ -1,25 +1,34 @@
-//! Tidies up now and then: counts jobs for the figures, drops old events, and
-//! takes up attempts that nobody attends to.
+//! Tidies up now and then: counts jobs for the figures, drops old events and
+//! request ids and files that no row names, and takes up attempts that nobody
+//! attends to.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::recovery;
+use super::{orphans::Orphans, recovery};
 use crate::{
     core::Core,
     error::Error,
     metrics::StateLabel,
-    store::{events, jobs},
+    store::{events, jobs, request_ids},
 };
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(15);
 /// Events that go in one write.
 const PRUNE_AT_ONCE: i64 = 1_000;
+/// Request ids that go in one round, in writes of `PRUNE_AT_ONCE`: more than
+/// come between two rounds.
+const REQUEST_IDS_AT_MOST: usize = 50_000;
 
 /// Tidies up until the service stops.
 pub async fn run(core: Arc<Core>) {
     let mut unattended = HashSet::new();
+    let mut orphans = Orphans::default();
     loop {
+        // At once too: a crash may have left some.
+        if let Err(error) = orphans.round(&core).await {
+            tracing::error!(%error, "image files could not be compared with the rows");
+        }
         tokio::select! {
             () = core.clock.sleep(ROUND) => {}
             () = core.shutdown.requested() => return,
@@ -41,16 +50,41 @@ async fn round(core: &Arc<Core>, unattended: &mut HashSet<String>) -> Result<(),
         };
         core.metrics.jobs.get_or_create(&label).set(count);
     }
-    let retention =
-        chrono::Duration::from_std(core.pace.event_retention).unwrap_or(chrono::Duration::MAX);
-    if let Some(before) = core.clock.now().checked_sub_signed(retention) {
+    prune(core).await?;
+    take_up(core, unattended).await
+}
+
+/// Drops what has been kept long enough.
+async fn prune(core: &Arc<Core>) -> Result<(), Error> {
+    let now = core.clock.now();
+    let until = |kept| {
+        let kept = chrono::Duration::from_std(kept).unwrap_or(chrono::Duration::MAX);
+        now.checked_sub_signed(kept)
+    };
+    if let Some(before) = until(core.pace.event_retention) {
         core.database
             .write("prune_events", move |conn| {
                 events::prune(conn, before, PRUNE_AT_ONCE)
             })
             .await?;
     }
-    take_up(core, unattended).await
+    let Some(before) = until(core.pace.request_id_retention) else {
+        return Ok(());
+    };
+    let mut gone = 0;
+    while gone < REQUEST_IDS_AT_MOST {
+        let some = core
+            .database
+            .write("prune_request_ids", move |conn| {
+                request_ids::prune(conn, before, PRUNE_AT_ONCE)
+            })
+            .await?;
+        if some == 0 {
+            break;
+        }
+        gone += some;
+    }
+    Ok(())
 }
 
 /// An attempt whose task panicked would hold its server for ever: one that

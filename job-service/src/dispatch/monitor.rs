@@ -50,6 +50,8 @@ struct Calls {
     wake: Notify,
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
     relist: std::sync::atomic::AtomicBool,
+    /// Pass the inventory on even when it is the one that was passed on.
+    push: std::sync::atomic::AtomicBool,
 }
 
 impl Monitors {
@@ -104,9 +106,10 @@ impl Monitors {
         }
     }
 
-    /// Asks for a probe and the inventory now, and waits for the end of both.
+    /// Asks for a probe and the inventory now, and waits for the end of both;
+    /// with `push` the inventory goes to model-service even when it has it.
     /// `false` when there is no such monitor or too many ask.
-    pub async fn look_and_wait(&self, alias: &str) -> bool {
+    pub async fn look_and_wait(&self, alias: &str, push: bool) -> bool {
         let (sender, done) = oneshot::channel();
         {
             let running = self.lock();
@@ -122,6 +125,10 @@ impl Monitors {
                 return false;
             }
             waiting.push(sender);
+            handle
+                .calls
+                .push
+                .fetch_or(push, std::sync::atomic::Ordering::AcqRel);
             handle
                 .calls
                 .relist
@@ -294,6 +301,13 @@ impl Monitor {
             return;
         }
         if asked {
+            if self
+                .calls
+                .push
+                .swap(false, std::sync::atomic::Ordering::AcqRel)
+            {
+                self.pushed = None;
+            }
             self.refresh_when_idle().await;
         }
         match self.list_twice_when_less().await {

@@ -1,7 +1,7 @@
 //! Ends attempts: decides what follows for the job and writes both in one.
 //! What the attempt found out is its own business.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -10,6 +10,7 @@ use service_kit::database::DatabaseError;
 use crate::{
     core::{Core, Pace},
     error::Error,
+    images::ImagePin,
     job::{Attempt, AttemptOutcome, HoldReason, Image, Job, Verification},
     metrics::OutcomeLabel,
     outcome::Failure,
@@ -32,6 +33,16 @@ pub enum Ending {
     HandedBack,
 }
 
+impl Ending {
+    /// What keeps the files of its images.
+    fn pins(&self) -> Vec<Arc<ImagePin>> {
+        match self {
+            Self::Completed(harvest) | Self::Cancelled(Some(harvest)) => harvest.pins.clone(),
+            Self::Cancelled(None) | Self::Failed(_) | Self::HandedBack => Vec::new(),
+        }
+    }
+}
+
 /// The images of an attempt, on disk, and what the server said of them.
 #[derive(Clone, Debug)]
 pub struct Harvest {
@@ -47,6 +58,8 @@ pub struct Harvest {
     pub generation_info: serde_json::Value,
     /// Whether the generation was stopped before its end.
     pub partial: bool,
+    /// Keep the files from being removed until rows name them.
+    pub pins: Vec<Arc<ImagePin>>,
 }
 
 /// What is known of other servers when an attempt fails.
@@ -68,6 +81,8 @@ pub async fn settle(
     elsewhere: Elsewhere,
 ) -> bool {
     let now = core.clock.now();
+    // Held until the rows of the images are on disk.
+    let _pins = ending.pins();
     let end = end_of(job, attempt, ending, elsewhere, now, &core.pace);
     let outcome = end.outcome;
     let images = match &end.next {

@@ -160,3 +160,66 @@ fn a_full_disk_is_told_apart() {
     let other = io::Error::from(io::ErrorKind::PermissionDenied);
     assert!(matches!(ImageError::from(other), ImageError::Io(_)));
 }
+
+fn store() -> (tempfile::TempDir, ImageStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+/// Whether a file of this store is kept when no row names it.
+fn is_kept(store: &ImageStore, stored: &StoredImage) -> bool {
+    let file = ImageFile {
+        sha256: stored.sha256.clone(),
+        media_type: stored.media_type.to_owned(),
+    };
+    let gone = store
+        .remove_unused(&[file], |_| Ok::<_, ImageError>(false))
+        .unwrap();
+    let kept = store.path(&stored.sha256, stored.media_type).is_file();
+    assert_eq!(gone == 1, !kept);
+    kept
+}
+
+#[test]
+fn a_file_is_kept_while_anybody_holds_its_pin() {
+    let (_folder, store) = store();
+    let first = store.put(store.stage(&png(8, 1)).unwrap()).unwrap();
+    let second = store.put(store.stage(&png(8, 1)).unwrap()).unwrap();
+    assert!(is_kept(&store, &first));
+    let pin = Arc::clone(&second.pin);
+    let other = store.put(store.stage(&png(8, 2)).unwrap()).unwrap();
+    drop(first);
+    drop(second.clone());
+    assert!(is_kept(&store, &second));
+    let plain = StoredImage {
+        pin: Arc::clone(&other.pin),
+        ..second
+    };
+    drop(second.pin);
+    assert!(is_kept(&store, &plain), "one pin is held");
+    drop(pin);
+    assert!(!is_kept(&store, &plain));
+    assert!(is_kept(&store, &other));
+}
+
+#[test]
+fn files_are_listed_in_order_piece_by_piece() {
+    let (_folder, store) = store();
+    let mut all: Vec<String> = (1..20)
+        .map(|size| store.put(store.stage(&png(8, size)).unwrap()).unwrap())
+        .map(|stored| stored.sha256)
+        .collect();
+    all.sort();
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let after = seen.last().cloned().unwrap_or_default();
+        let some = store.files_after(&after, 3).unwrap();
+        assert!(some.len() <= 3);
+        if some.is_empty() {
+            break;
+        }
+        seen.extend(some.into_iter().map(|file| file.sha256));
+    }
+    assert_eq!(seen, all);
+}

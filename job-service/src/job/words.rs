@@ -220,5 +220,9 @@ words! {
         Failed = "failed",
         /// It is cancelled.
         Cancelled = "cancelled",
+        /// It was changed by a caller.
+        Updated = "updated",
+        /// It was deleted.
+        Deleted = "deleted",
     }
 }

@@ -11,13 +11,17 @@ use service_kit::clock::to_text;
 
 use super::{
     events::{self, NewEvent},
+    jobs::models_to_json,
     json, optional_time,
     schema::{forge_servers, job_attempts, jobs},
     time, to_json, word,
 };
 use crate::{
     error::Error,
-    job::{Attempt, AttemptOutcome, AttemptPhase, EventType, Fence, JobState, ResolvedModel},
+    job::{
+        Attempt, AttemptOutcome, AttemptPhase, EventType, Fence, JobState, Requirement,
+        ResolvedModel,
+    },
 };
 
 mod end;
@@ -39,6 +43,10 @@ pub struct Claim {
     pub server_process: Option<String>,
     /// The models as the server knows them.
     pub models: Vec<ResolvedModel>,
+    /// The alias that the job asked for when it was judged.
+    pub target_server: String,
+    /// The models that it needed then.
+    pub needs: Vec<Requirement>,
     /// The checkpoint that a job which names none keeps from now on.
     pub resolved_checkpoint: Option<String>,
 }
@@ -64,7 +72,7 @@ struct Row {
     models_json: String,
 }
 
-/// Begins an attempt: the job is still pending, becomes processing, and its
+/// Begins an attempt: the job is still pending and as it was judged, becomes processing, and its
 /// attempt is written, in one. `None` when the job, or the server, is not to
 /// be had any more.
 pub fn claim(
@@ -98,7 +106,10 @@ pub fn claim(
         jobs::table
             .find(job_id)
             .filter(jobs::status.eq(JobState::Pending.as_str()))
-            .filter(jobs::attempt_number.eq(number - 1)),
+            .filter(jobs::attempt_number.eq(number - 1))
+            .filter(jobs::run.eq(claim.run))
+            .filter(jobs::target_server_alias.eq(&claim.target_server))
+            .filter(jobs::models_json.eq(models_to_json(&claim.needs)?)),
     )
     .set((
         jobs::status.eq(JobState::Processing.as_str()),

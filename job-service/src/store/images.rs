@@ -78,6 +78,12 @@ pub fn get(conn: &mut SqliteConnection, job_id: &str, position: i32) -> Result<I
         })
 }
 
+/// Whether any job has this image.
+pub fn is_used(conn: &mut SqliteConnection, sha256: &str) -> Result<bool, Error> {
+    let of_it = job_images::table.filter(job_images::sha256.eq(sha256));
+    Ok(diesel::select(diesel::dsl::exists(of_it)).get_result(conn)?)
+}
+
 fn from_row(row: Row) -> Result<Image, Error> {
     let id = format!("{}/{}", row.job_id, row.position);
     Ok(Image {

@@ -17,6 +17,16 @@ pub fn insert(
     images: &[InputImage],
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    keep(conn, images, now)?;
+    link(conn, job_id, images)
+}
+
+/// Keeps pictures for jobs that are to be linked to them.
+pub fn keep(
+    conn: &mut SqliteConnection,
+    images: &[InputImage],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     for image in images {
         diesel::insert_into(input_images::table)
             .values((
@@ -26,12 +36,34 @@ pub fn insert(
             ))
             .on_conflict_do_nothing()
             .execute(conn)?;
+    }
+    Ok(())
+}
+
+/// Links a job to pictures that are kept.
+pub fn link(conn: &mut SqliteConnection, job_id: &str, images: &[InputImage]) -> Result<(), Error> {
+    for image in images {
         diesel::insert_into(job_input_images::table)
             .values((
                 job_input_images::job_id.eq(job_id),
                 job_input_images::sha256.eq(&image.sha256),
             ))
             .execute(conn)?;
+    }
+    Ok(())
+}
+
+/// Takes the pictures of a job away from it; those that no other job uses go.
+pub fn release(conn: &mut SqliteConnection, job_id: &str) -> Result<(), Error> {
+    let mine = job_input_images::table.filter(job_input_images::job_id.eq(job_id));
+    let digests: Vec<String> = mine.select(job_input_images::sha256).load(conn)?;
+    diesel::delete(mine).execute(conn)?;
+    for sha256 in digests {
+        let others = job_input_images::table.filter(job_input_images::sha256.eq(&sha256));
+        let used: bool = diesel::select(diesel::dsl::exists(others)).get_result(conn)?;
+        if !used {
+            diesel::delete(input_images::table.find(&sha256)).execute(conn)?;
+        }
     }
     Ok(())
 }

@@ -21,8 +21,12 @@ use crate::{
     },
 };
 
+mod change;
+mod delete;
 mod list;
 
+pub use change::{NewInput, RowChange, update};
+pub use delete::delete;
 pub use list::{Cursor, JobFilter, JobOrder, cursor_of, list};
 
 const TABLE: &str = "jobs";
@@ -54,6 +58,10 @@ pub struct NewJob {
     pub app_type: AppType,
     /// More about where it came from.
     pub source_info: String,
+    /// The batch it was submitted in.
+    pub batch_id: Option<String>,
+    /// Bytes of its request with its pictures.
+    pub request_bytes: i64,
 }
 
 #[derive(Queryable, Selectable)]
@@ -86,6 +94,7 @@ pub(super) struct Row {
     cancel_requested_at: Option<String>,
     error_code: Option<String>,
     labels_json: String,
+    batch_id: Option<String>,
 }
 
 /// Inserts a pending job at the end of the queue and answers it with the
@@ -117,6 +126,8 @@ pub fn insert(
             jobs::resolved_subseed.eq(job.subseed),
             jobs::attempts_max.eq(job.attempts_max),
             jobs::labels_json.eq(to_json(&job.labels)?),
+            jobs::batch_id.eq(&job.batch_id),
+            jobs::request_bytes.eq(job.request_bytes),
         ))
         .execute(conn)?;
     Ok((as_inserted(job, now), sequence))
@@ -150,6 +161,7 @@ fn as_inserted(job: &NewJob, now: DateTime<Utc>) -> Job {
         subseed: job.subseed,
         models: job.models.clone(),
         resolved_checkpoint: None,
+        batch_id: job.batch_id.clone(),
         revision: 1,
     }
 }
@@ -331,6 +343,7 @@ pub(super) fn from_row(row: Row) -> Result<Job, Error> {
         subseed: row.resolved_subseed,
         models: models_from_json(&id, &row.models_json)?,
         resolved_checkpoint: row.resolved_checkpoint,
+        batch_id: row.batch_id,
         revision: row.revision,
         id,
     })

@@ -13,7 +13,7 @@ use super::{
     events::{self, NewEvent},
     jobs::models_from_json,
     optional_time,
-    schema::jobs,
+    schema::{jobs, queue_totals},
     word,
 };
 use crate::{
@@ -139,6 +139,27 @@ pub fn page(
         jobs.into_iter().filter_map(Result::ok).collect(),
         errors.into_iter().filter_map(Result::err).collect(),
     ))
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueTotals {
+    /// Pending jobs.
+    pub jobs: i64,
+    /// Bytes of their requests with their pictures.
+    pub request_bytes: i64,
+}
+
+/// How much waits, this transaction included.
+pub fn totals(conn: &mut SqliteConnection) -> Result<QueueTotals, Error> {
+    let (jobs, request_bytes) = queue_totals::table
+        .find(1)
+        .select((queue_totals::jobs, queue_totals::request_bytes))
+        .first(conn)?;
+    Ok(QueueTotals {
+        jobs,
+        request_bytes,
+    })
 }
 
 /// When the next job that waits for a time becomes due.

@@ -34,6 +34,8 @@ diesel::table! {
         cancel_requested_at -> Nullable<Text>,
         error_code -> Nullable<Text>,
         labels_json -> Text,
+        batch_id -> Nullable<Text>,
+        request_bytes -> BigInt,
     }
 }
 
@@ -120,6 +122,25 @@ diesel::table! {
     job_input_images (job_id, sha256) {
         job_id -> Text,
         sha256 -> Text,
+    }
+}
+
+diesel::table! {
+    request_ids (key_id, method, request_id) {
+        key_id -> Text,
+        method -> Text,
+        request_id -> Text,
+        fingerprint -> Text,
+        resource -> Text,
+        created_at -> Text,
+    }
+}
+
+diesel::table! {
+    queue_totals (id) {
+        id -> Integer,
+        jobs -> BigInt,
+        request_bytes -> BigInt,
     }
 }
 

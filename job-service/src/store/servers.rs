@@ -133,8 +133,22 @@ pub fn update(
     if revision.is_some_and(|revision| revision != server.revision) {
         return Err(Error::EtagMismatch(format!("server {alias}")));
     }
+    let moved = change
+        .base_url
+        .as_ref()
+        .is_some_and(|base_url| *base_url != server.base_url);
+    let used_otherwise = change.usage.is_some_and(|usage| usage != server.usage);
+    if (moved || used_otherwise) && runs_attempt(conn, alias)? {
+        // The attempt would be looked for where it is not, and repeated.
+        return Err(Error::ServerInUse {
+            alias: alias.to_owned(),
+            why: "a job runs on it, so its base_url and usage cannot change; wait for the job, \
+                  or cancel it"
+                .to_owned(),
+        });
+    }
     if let Some(base_url) = &change.base_url {
-        if *base_url != server.base_url {
+        if moved {
             // Another process: what was read from the old one says nothing.
             server.baseline = None;
         }
@@ -191,13 +205,7 @@ pub fn keep_baseline(
 /// Removes a server that runs no attempt.
 pub fn delete(conn: &mut SqliteConnection, alias: &str) -> Result<(), Error> {
     get(conn, alias)?;
-    let busy: bool = diesel::select(diesel::dsl::exists(
-        job_attempts::table
-            .filter(job_attempts::server_alias.eq(alias))
-            .filter(job_attempts::ended_at.is_null()),
-    ))
-    .get_result(conn)?;
-    if busy {
+    if runs_attempt(conn, alias)? {
         return Err(Error::ServerInUse {
             alias: alias.to_owned(),
             why: "a job runs on it; cordon it and wait, or cancel the job".to_owned(),
@@ -211,6 +219,16 @@ pub fn delete(conn: &mut SqliteConnection, alias: &str) -> Result<(), Error> {
     }
     diesel::delete(forge_servers::table.find(alias)).execute(conn)?;
     Ok(())
+}
+
+/// Whether an attempt is under way on a server.
+fn runs_attempt(conn: &mut SqliteConnection, alias: &str) -> Result<bool, Error> {
+    Ok(diesel::select(diesel::dsl::exists(
+        job_attempts::table
+            .filter(job_attempts::server_alias.eq(alias))
+            .filter(job_attempts::ended_at.is_null()),
+    ))
+    .get_result(conn)?)
 }
 
 fn from_row(row: Row) -> Result<Server, Error> {

@@ -1,9 +1,12 @@
 //! The statements against a real database: the schema is the documented one,
 //! and what runs often uses its indexes.
 
+mod changes;
 mod documented;
 mod plans;
+mod request_ids;
 mod schema_text;
+mod totals;
 
 use std::path::PathBuf;
 

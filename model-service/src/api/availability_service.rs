@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use service_kit::auth::Caller;
 use service_kit::clock;
 use service_kit::resume::ResumeToken;
 use service_kit::shutdown::Shutdown;
@@ -14,6 +15,7 @@ use stablequeue_proto::models::v1::availability_service_server::AvailabilityServ
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::access::may_report;
 use super::convert::{self, TITLE_BYTES_MAX};
 use super::inventory_stream;
 use super::request::{self, Page, text};
@@ -96,7 +98,9 @@ impl AvailabilityService for AvailabilityApi {
             let text = "too many inventories are being received";
             Failure::exhausted("SYNC_LIMIT", "syncs", text, Some(RETRY_AFTER))
         })?;
+        let caller = Caller::of(request.extensions())?.clone();
         let update = inventory_stream::read(self.ledger.clock(), request.into_inner()).await?;
+        may_report(&caller, &update.server)?;
         let synced = self.inventories.sync(update).await.map_err(Failure::from)?;
         self.metrics.synced();
         Ok(Response::new(wire::SyncServerInventoryResponse {
@@ -111,6 +115,7 @@ impl AvailabilityService for AvailabilityApi {
         &self,
         request: Request<wire::SetModelAvailabilityRequest>,
     ) -> Result<Response<wire::SetModelAvailabilityResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
         let wire::SetModelAvailabilityRequest {
             server,
             model_id,
@@ -121,6 +126,7 @@ impl AvailabilityService for AvailabilityApi {
         let id = request::id(&mut violations, "model_id", &model_id);
         text(&mut violations, "title", &title, 0..=TITLE_BYTES_MAX);
         violations.finish()?;
+        may_report(&caller, &server)?;
         let title = (!title.is_empty()).then_some(title);
         let set = self
             .inventories
@@ -137,11 +143,13 @@ impl AvailabilityService for AvailabilityApi {
         &self,
         request: Request<wire::DeleteModelAvailabilityRequest>,
     ) -> Result<Response<wire::DeleteModelAvailabilityResponse>, Status> {
+        let caller = Caller::of(request.extensions())?.clone();
         let wire::DeleteModelAvailabilityRequest { server, model_id } = request.into_inner();
         let mut violations = Violations::new();
         request::server(&mut violations, "server", &server);
         let id = request::id(&mut violations, "model_id", &model_id);
         violations.finish()?;
+        may_report(&caller, &server)?;
         self.inventories
             .delete(server, id)
             .await

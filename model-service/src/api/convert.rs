@@ -80,11 +80,13 @@ pub(super) fn to_time(time: Option<DateTime<Utc>>) -> Option<Timestamp> {
 
 /// A model as it is on disk.
 pub(super) fn to_model(model: Model) -> wire::Model {
+    let etag = model.etag();
     let Model {
         id,
         facts,
         last_used_at,
         created_at,
+        revision: _,
         aliases,
         servers,
     } = model;
@@ -118,6 +120,7 @@ pub(super) fn to_model(model: Model) -> wire::Model {
         create_time: to_time(created_at),
         aliases: aliases.into_iter().map(to_alias).collect(),
         servers,
+        etag,
     }
 }
 

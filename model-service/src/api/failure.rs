@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use service_kit::database::DatabaseError;
-use service_kit::status::Failure;
+use service_kit::status::{Failure, FieldViolation};
+use tonic::Code;
 
 use crate::error::ModelError;
+use crate::model::FILENAME_BYTES_MAX;
+use crate::model_change::BrokenRule;
 
 /// When a caller should try again after the database was busy.
 const RETRY_BUSY: Duration = Duration::from_secs(1);
@@ -22,6 +25,20 @@ impl From<ModelError> for Failure {
                 Self::not_found("availability", format!("{server}/{model_id}"))
             }
             ModelError::ModelExists(id) => Self::already_exists("model", id.to_string()),
+            ModelError::RequestIdReused(_) => {
+                Self::new(Code::AlreadyExists, "REQUEST_ID_REUSED", text)
+            }
+            ModelError::CreatedIsGone(_) => {
+                Self::new(Code::NotFound, "CREATED_RESOURCE_GONE", text)
+            }
+            ModelError::EtagMismatch(_) => Self::aborted("ETAG_MISMATCH", text),
+            ModelError::ChangeBreaksRules(broken) => {
+                Self::invalid(broken.into_iter().map(of_rule).collect())
+            }
+            ModelError::HashContradicted { model_id, server } => {
+                Self::precondition("HASH_CONTRADICTED", format!("models/{model_id}"), text)
+                    .with_metadata("server", server)
+            }
             ModelError::AliasLimit { model_id, .. } => {
                 Self::exhausted("ALIAS_LIMIT", format!("models/{model_id}"), text, None)
             }
@@ -52,6 +69,23 @@ impl From<ModelError> for Failure {
             ),
             ModelError::Database(error) => of_database(&error),
         }
+    }
+}
+
+fn of_rule(rule: BrokenRule) -> FieldViolation {
+    match rule {
+        BrokenRule::FilenameLength => FieldViolation::new(
+            "model.filename",
+            format!("must be 1 to {FILENAME_BYTES_MAX} bytes after the change"),
+        ),
+        BrokenRule::FilenameApart => FieldViolation::new(
+            "model.filename",
+            "must be the last part of local_path after the change",
+        ),
+        BrokenRule::Autov2Apart => FieldViolation::new(
+            "model.hash_autov2",
+            "must be the first 10 digits of hash_sha256 after the change",
+        ),
     }
 }
 

@@ -6,8 +6,8 @@ use stablequeue_proto::models::v1::model_service_server::ModelService;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, TITLE_BYTES_MAX};
-use super::new_model;
 use super::request::{self, Page, text};
+use super::{model_change, model_use, new_model};
 use crate::model::ModelFilter;
 use crate::models::{Models, Resolved, View};
 
@@ -95,8 +95,10 @@ impl ModelService for ModelApi {
         &self,
         request: Request<wire::CreateModelRequest>,
     ) -> Result<Response<wire::CreateModelResponse>, Status> {
+        let wire::CreateModelRequest { model, request_id } = request.into_inner();
         let mut violations = Violations::new();
-        let model = match request.into_inner().model {
+        let request_id = request::request_id(&mut violations, &request_id);
+        let model = match model {
             Some(model) => new_model::read(&mut violations.at("model"), model),
             None => {
                 violations.add("model", "must be set");
@@ -105,9 +107,29 @@ impl ModelService for ModelApi {
         };
         violations.finish()?;
         let model = model.ok_or_else(Failure::internal)?;
-        let model = self.models.create(model).await.map_err(Failure::from)?;
+        let created = self.models.create(model, request_id).await;
         Ok(Response::new(wire::CreateModelResponse {
-            model: Some(convert::to_model(model)),
+            model: Some(convert::to_model(created.map_err(Failure::from)?)),
+        }))
+    }
+
+    async fn update_model(
+        &self,
+        request: Request<wire::UpdateModelRequest>,
+    ) -> Result<Response<wire::UpdateModelResponse>, Status> {
+        let wire::UpdateModelRequest { model, update_mask } = request.into_inner();
+        let mut violations = Violations::new();
+        if model.is_none() {
+            violations.add("model", "must be set");
+        }
+        let model = model.unwrap_or_default();
+        let id = request::id(&mut violations, "model.model_id", &model.model_id);
+        let etag = (!model.etag.is_empty()).then(|| model.etag.clone());
+        let change = model_change::read(&mut violations, model, update_mask);
+        violations.finish()?;
+        let updated = self.models.update(id, etag, change).await;
+        Ok(Response::new(wire::UpdateModelResponse {
+            model: Some(convert::to_model(updated.map_err(Failure::from)?)),
         }))
     }
 
@@ -181,6 +203,18 @@ impl ModelService for ModelApi {
         Ok(Response::new(wire::ResolveModelsResponse { resolutions }))
     }
 
+    async fn touch_models(
+        &self,
+        request: Request<wire::TouchModelsRequest>,
+    ) -> Result<Response<wire::TouchModelsResponse>, Status> {
+        let mut violations = Violations::new();
+        let uses = model_use::read(&mut violations, &request.into_inner().uses);
+        violations.finish()?;
+        let touched = self.models.touch(uses).await.map_err(Failure::from)?;
+        let results = touched.into_iter().map(model_use::to_result).collect();
+        Ok(Response::new(wire::TouchModelsResponse { results }))
+    }
+
     async fn add_model_alias(
         &self,
         request: Request<wire::AddModelAliasRequest>,
@@ -188,6 +222,7 @@ impl ModelService for ModelApi {
         let wire::AddModelAliasRequest {
             model_id,
             alias_path,
+            request_id,
         } = request.into_inner();
         let mut violations = Violations::new();
         let id = request::id(&mut violations, "model_id", &model_id);
@@ -200,10 +235,11 @@ impl ModelService for ModelApi {
         if alias_path.trim() != alias_path {
             violations.add("alias_path", "must not begin or end with a space");
         }
+        let request_id = request::request_id(&mut violations, &request_id);
         violations.finish()?;
         let alias = self
             .models
-            .add_alias(id, alias_path)
+            .add_alias(id, alias_path, request_id)
             .await
             .map_err(Failure::from)?;
         Ok(Response::new(wire::AddModelAliasResponse {

@@ -6,21 +6,20 @@ use stablequeue_proto::models::v1 as wire;
 
 use super::convert::{self, TITLE_BYTES_MAX};
 use super::request::{self, text};
-use crate::model::{AutoV2, CivitaiMetadata, MetadataStatus, NewModel, Sha256};
+use crate::model::{AutoV2, CivitaiMetadata, FILENAME_BYTES_MAX, MetadataStatus, NewModel, Sha256};
 use crate::names;
 
-/// Longest name and file name, in bytes.
-const NAME_BYTES_MAX: usize = 512;
 /// Longest path, in bytes.
-const PATH_BYTES_MAX: usize = 4096;
+pub(super) const PATH_BYTES_MAX: usize = 4096;
 /// Longest short text of Civitai, in bytes.
-const CIVITAI_BYTES_MAX: usize = 1024;
+pub(super) const CIVITAI_BYTES_MAX: usize = 1024;
 /// Longest description of Civitai, in bytes.
-const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
+pub(super) const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
 /// Most trigger words.
 const WORDS_MAX: usize = 128;
 
-fn some(text: String) -> Option<String> {
+/// A text that is absent when empty.
+pub(super) fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
@@ -41,8 +40,9 @@ pub(super) fn read(violations: &mut Violations, model: wire::Model) -> Option<Ne
         create_time: _,
         aliases: _,
         servers: _,
+        etag: _,
     } = model;
-    text(violations, "name", &name, 1..=NAME_BYTES_MAX);
+    text(violations, "name", &name, 1..=FILENAME_BYTES_MAX);
     let kind = request::kind(violations, "type", r#type);
     text(violations, "local_path", &local_path, 0..=PATH_BYTES_MAX);
     text(
@@ -57,7 +57,7 @@ pub(super) fn read(violations: &mut Violations, model: wire::Model) -> Option<Ne
     } else if !local_path.is_empty() && filename != last_part {
         violations.add("filename", "must be the last part of local_path");
     }
-    text(violations, "filename", &filename, 1..=NAME_BYTES_MAX);
+    text(violations, "filename", &filename, 1..=FILENAME_BYTES_MAX);
     if filename.contains(['/', '\\']) {
         violations.add("filename", "must not contain a slash");
     }
@@ -105,6 +105,29 @@ fn autov2(violations: &mut Violations, digits: &str, sha256: Option<&Sha256>) ->
     }
 }
 
+/// Checks trigger words.
+pub(super) fn check_words(violations: &mut Violations, words: &[String]) {
+    if words.len() > WORDS_MAX {
+        violations.add("trained_words", format!("must be at most {WORDS_MAX}"));
+        return;
+    }
+    for (index, word) in words.iter().enumerate() {
+        text(
+            violations,
+            &format!("trained_words[{index}]"),
+            word,
+            1..=CIVITAI_BYTES_MAX,
+        );
+    }
+}
+
+/// Checks the size that Civitai says.
+pub(super) fn check_size(violations: &mut Violations, size_kib: Option<i32>) {
+    if size_kib.is_some_and(|size_kib| size_kib < 0) {
+        violations.add("file_size_kib", "must not be negative");
+    }
+}
+
 fn from_civitai(violations: &mut Violations, civitai: wire::CivitaiMetadata) -> CivitaiMetadata {
     let wire::CivitaiMetadata {
         model_id,
@@ -138,21 +161,8 @@ fn from_civitai(violations: &mut Violations, civitai: wire::CivitaiMetadata) -> 
         &version_description,
         0..=DESCRIPTION_BYTES_MAX,
     );
-    if trained_words.len() > WORDS_MAX {
-        violations.add("trained_words", format!("must be at most {WORDS_MAX}"));
-    } else {
-        for (index, word) in trained_words.iter().enumerate() {
-            text(
-                violations,
-                &format!("trained_words[{index}]"),
-                word,
-                1..=CIVITAI_BYTES_MAX,
-            );
-        }
-    }
-    if file_size_kib.is_some_and(|size_kib| size_kib < 0) {
-        violations.add("file_size_kib", "must not be negative");
-    }
+    check_words(violations, &trained_words);
+    check_size(violations, file_size_kib);
     CivitaiMetadata {
         model_id: some(model_id),
         version_id: some(version_id),

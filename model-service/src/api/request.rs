@@ -11,6 +11,7 @@ use stablequeue_proto::models::v1 as wire;
 use super::convert;
 use crate::model::ModelKind;
 use crate::reference::Reference;
+use crate::request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 
 /// Longest alias of a server, in bytes; job-service has the same rule.
 const SERVER_BYTES_MAX: usize = 63;
@@ -119,14 +120,36 @@ pub(super) fn references(
         return Vec::new();
     }
     let mut parsed = Vec::with_capacity(references.len());
-    for (index, wire::ModelReference { reference, r#type }) in references.iter().enumerate() {
-        let mut at = violations.at_index("references", index);
-        text(&mut at, "reference", reference, 1..=REFERENCE_BYTES_MAX);
-        if !reference.is_empty() && reference.trim().is_empty() {
-            at.add("reference", "must not be blank");
-        }
-        let kind = optional_kind(&mut at, "type", *r#type);
-        parsed.push(Reference::parse(reference, kind));
+    for (index, one) in references.iter().enumerate() {
+        parsed.push(reference(
+            &mut violations.at_index("references", index),
+            one,
+        ));
+    }
+    parsed
+}
+
+/// Reads one reference.
+pub(super) fn reference(
+    violations: &mut Violations,
+    wire::ModelReference { reference, r#type }: &wire::ModelReference,
+) -> Reference {
+    text(violations, "reference", reference, 1..=REFERENCE_BYTES_MAX);
+    if !reference.is_empty() && reference.trim().is_empty() {
+        violations.add("reference", "must not be blank");
+    }
+    let kind = optional_kind(violations, "type", *r#type);
+    Reference::parse(reference, kind)
+}
+
+/// Reads the id of a request; absent when empty.
+pub(super) fn request_id(violations: &mut Violations, id: &str) -> Option<RequestId> {
+    let parsed = RequestId::parse(id);
+    if parsed.is_none() && !id.is_empty() {
+        violations.add(
+            "request_id",
+            format!("must be 1 to {REQUEST_ID_BYTES_MAX} printable ASCII characters"),
+        );
     }
     parsed
 }

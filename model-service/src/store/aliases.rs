@@ -48,6 +48,16 @@ pub(crate) fn find(
     Ok(row.map(ModelAlias::from))
 }
 
+/// One alias.
+pub(crate) fn get(connection: &mut SqliteConnection, id: i64) -> QueryResult<Option<ModelAlias>> {
+    let row = model_aliases::table
+        .find(id)
+        .select(Row::as_select())
+        .first(connection)
+        .optional()?;
+    Ok(row.map(ModelAlias::from))
+}
+
 /// How many aliases a model has.
 pub(crate) fn count(connection: &mut SqliteConnection, model_id: i64) -> QueryResult<i64> {
     model_aliases::table

@@ -97,6 +97,39 @@ pub(crate) fn of_server(
     Ok(rows.into_iter().map(file_row).collect())
 }
 
+/// The files of a model: server and file.
+pub(crate) fn of_model(
+    connection: &mut SqliteConnection,
+    model_id: i64,
+) -> QueryResult<Vec<(String, ListedModel)>> {
+    type Row = (String, String, String, String, Option<String>, String);
+    let rows: Vec<Row> = server_model_files::table
+        .inner_join(models::table)
+        .filter(server_model_files::model_id.eq(model_id))
+        .order((server_model_files::server_id, server_model_files::id))
+        .select((
+            server_model_files::server_id,
+            server_model_files::title,
+            server_model_files::path,
+            server_model_files::alias,
+            server_model_files::sha256,
+            models::kind,
+        ))
+        .load(connection)?;
+    let file = |(server, title, path, alias, sha256, kind): Row| {
+        let file = ListedModel {
+            // The check of the table allows no other word.
+            kind: ModelKind::from_word(&kind).unwrap_or(ModelKind::Checkpoint),
+            title,
+            path,
+            sha256: sha256.as_deref().and_then(Sha256::parse),
+            alias,
+        };
+        (server, file)
+    };
+    Ok(rows.into_iter().map(file).collect())
+}
+
 /// Adds a file that an inventory lists.
 pub(crate) fn insert_listed(
     connection: &mut SqliteConnection,

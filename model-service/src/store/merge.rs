@@ -9,8 +9,9 @@ use super::tables::models;
 
 /// In this order: what both have is kept once, what only the row that goes has
 /// is moved, and what the row that stays does not know is filled in. A path of
-/// the registry that no server reports lives on as an alias.
-const STEPS: [&str; 8] = [
+/// the registry that no server reports lives on as an alias. A repeated request
+/// is answered with what became of what it made.
+const STEPS: [&str; 10] = [
     "UPDATE model_server_availability AS kept
      SET last_seen = max(ifnull(kept.last_seen, ''), ifnull(gone.last_seen, '')),
          title = ifnull(kept.title, gone.title)
@@ -20,6 +21,10 @@ const STEPS: [&str; 8] = [
      (SELECT server_id FROM model_server_availability WHERE model_id = ?1)",
     "UPDATE model_server_availability SET model_id = ?1 WHERE model_id = ?2",
     "UPDATE server_model_files SET model_id = ?1 WHERE model_id = ?2",
+    "UPDATE request_ids SET model_id = ?1 WHERE model_id = ?2",
+    "UPDATE request_ids SET alias_id = kept.id
+     FROM model_aliases AS gone JOIN model_aliases AS kept ON kept.alias_path = gone.alias_path
+     WHERE request_ids.alias_id = gone.id AND gone.model_id = ?2 AND kept.model_id = ?1",
     "DELETE FROM model_aliases WHERE model_id = ?2 AND alias_path IN
      (SELECT alias_path FROM model_aliases WHERE model_id = ?1)",
     "UPDATE model_aliases SET model_id = ?1 WHERE model_id = ?2",
@@ -32,6 +37,7 @@ const STEPS: [&str; 8] = [
        AND NOT EXISTS (SELECT 1 FROM model_aliases
                        WHERE model_id = ?1 AND alias_path = gone.local_path)",
     "UPDATE models AS kept SET
+         revision = kept.revision + 1,
          civitai_id = ifnull(kept.civitai_id, gone.civitai_id),
          civitai_version_id = ifnull(kept.civitai_version_id, gone.civitai_version_id),
          forge_format = ifnull(kept.forge_format, gone.forge_format),

@@ -39,6 +39,7 @@ struct Row {
     metadata_status: String,
     last_used: Option<String>,
     created_at: Option<String>,
+    revision: i64,
 }
 
 impl From<Row> for Model {
@@ -72,6 +73,7 @@ impl From<Row> for Model {
             },
             last_used_at: row.last_used.as_deref().and_then(from_second_text),
             created_at: row.created_at.as_deref().and_then(from_second_text),
+            revision: row.revision,
             aliases: Vec::new(),
             servers: Vec::new(),
         }
@@ -89,10 +91,10 @@ fn words(text: String) -> Vec<String> {
     })
 }
 
-#[derive(Insertable)]
-#[diesel(table_name = models)]
-struct NewRow<'a> {
-    id: Option<i64>,
+/// The columns of a model that callers write.
+#[derive(Insertable, AsChangeset)]
+#[diesel(table_name = models, treat_none_as_null = true)]
+struct Facts<'a> {
     name: &'a str,
     kind: &'a str,
     local_path: &'a str,
@@ -112,16 +114,18 @@ struct NewRow<'a> {
     civitai_trained_words: Option<String>,
     civitai_file_size_kb: Option<i32>,
     metadata_status: &'a str,
-    created_at: String,
 }
 
-/// Adds a model under the given id, or the next one, and answers its id.
-pub(crate) fn insert(
-    connection: &mut SqliteConnection,
+#[derive(Insertable)]
+#[diesel(table_name = models)]
+struct NewRow<'a> {
     id: Option<i64>,
-    model: &NewModel,
-    now: DateTime<Utc>,
-) -> QueryResult<i64> {
+    created_at: String,
+    #[diesel(embed)]
+    facts: Facts<'a>,
+}
+
+fn facts(model: &NewModel) -> Facts<'_> {
     let NewModel {
         name,
         kind,
@@ -147,32 +151,80 @@ pub(crate) fn insert(
         file_size_kib,
     } = civitai;
     let trained_words = (!trained_words.is_empty()).then(|| serde_json::json!(trained_words));
+    Facts {
+        name,
+        kind: kind.as_str(),
+        local_path,
+        filename,
+        civitai_id: model_id.as_deref(),
+        civitai_version_id: version_id.as_deref(),
+        forge_format: forge_format.as_deref(),
+        hash_autov2: autov2.as_ref().map(AutoV2::as_str),
+        hash_sha256: sha256.as_ref().map(Sha256::as_str),
+        civitai_model_name: model_name.as_deref(),
+        civitai_model_base: base_model.as_deref(),
+        civitai_model_type: model_type.as_deref(),
+        civitai_model_version_name: version_name.as_deref(),
+        civitai_model_version_desc: version_description.as_deref(),
+        civitai_model_version_date: version_date.as_deref(),
+        civitai_download_url: download_url.as_deref(),
+        civitai_trained_words: trained_words.map(|words| words.to_string()),
+        civitai_file_size_kb: *file_size_kib,
+        metadata_status: metadata_status.as_str(),
+    }
+}
+
+/// Adds a model under the given id, or the next one, and answers its id.
+pub(crate) fn insert(
+    connection: &mut SqliteConnection,
+    id: Option<i64>,
+    model: &NewModel,
+    now: DateTime<Utc>,
+) -> QueryResult<i64> {
     diesel::insert_into(models::table)
         .values(NewRow {
             id,
-            name,
-            kind: kind.as_str(),
-            local_path,
-            filename,
-            civitai_id: model_id.as_deref(),
-            civitai_version_id: version_id.as_deref(),
-            forge_format: forge_format.as_deref(),
-            hash_autov2: autov2.as_ref().map(AutoV2::as_str),
-            hash_sha256: sha256.as_ref().map(Sha256::as_str),
-            civitai_model_name: model_name.as_deref(),
-            civitai_model_base: base_model.as_deref(),
-            civitai_model_type: model_type.as_deref(),
-            civitai_model_version_name: version_name.as_deref(),
-            civitai_model_version_desc: version_description.as_deref(),
-            civitai_model_version_date: version_date.as_deref(),
-            civitai_download_url: download_url.as_deref(),
-            civitai_trained_words: trained_words.map(|words| words.to_string()),
-            civitai_file_size_kb: *file_size_kib,
-            metadata_status: metadata_status.as_str(),
             created_at: second_text(now),
+            facts: facts(model),
         })
         .returning(models::id)
         .get_result(connection)
+}
+
+/// Changes what is registered of a model, and counts the change.
+pub(crate) fn update(
+    connection: &mut SqliteConnection,
+    id: i64,
+    model: &NewModel,
+) -> QueryResult<()> {
+    diesel::update(models::table.find(id))
+        .set((facts(model), models::revision.eq(models::revision + 1)))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Notes that a job used a model, unless a later use is known; whether there is
+/// such a model.
+pub(crate) fn touch(
+    connection: &mut SqliteConnection,
+    id: i64,
+    used_at: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let last_used: Option<Option<String>> = models::table
+        .find(id)
+        .select(models::last_used)
+        .first(connection)
+        .optional()?;
+    let Some(last_used) = last_used else {
+        return Ok(false);
+    };
+    let known = last_used.as_deref().and_then(from_second_text);
+    if known.is_none_or(|known| known < used_at) {
+        diesel::update(models::table.find(id))
+            .set(models::last_used.eq(second_text(used_at)))
+            .execute(connection)?;
+    }
+    Ok(true)
 }
 
 /// One model.

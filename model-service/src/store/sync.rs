@@ -159,6 +159,7 @@ fn learn(connection: &mut SqliteConnection, row: &ModelRow) -> QueryResult<()> {
             models::forge_format.eq(forge_format),
             models::hash_autov2.eq(autov2),
             models::hash_sha256.eq(sha256),
+            models::revision.eq(models::revision + 1),
         ))
         .execute(connection)?;
     Ok(())

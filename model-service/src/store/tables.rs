@@ -27,6 +27,7 @@ diesel::table! {
         last_used -> Nullable<Text>,
         created_at -> Nullable<Text>,
         filename_key -> Text,
+        revision -> BigInt,
     }
 }
 
@@ -92,6 +93,18 @@ diesel::table! {
         kind -> Text,
         server_id -> Text,
         model_id -> Nullable<BigInt>,
+        created_at -> Text,
+    }
+}
+
+diesel::table! {
+    request_ids (api_key, method, request_id) {
+        api_key -> Text,
+        method -> Text,
+        request_id -> Text,
+        fingerprint -> Text,
+        model_id -> Nullable<BigInt>,
+        alias_id -> Nullable<BigInt>,
         created_at -> Text,
     }
 }

@@ -3,6 +3,7 @@
 
 mod documented;
 mod plans;
+mod request_ids;
 mod schema_text;
 mod syncs;
 

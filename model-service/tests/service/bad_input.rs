@@ -3,23 +3,11 @@
 use futures_util::stream;
 use stablequeue_proto::models::v1::sync_server_inventory_request::Part;
 use stablequeue_proto::models::v1::*;
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic::Code;
 
-use crate::harness::{OTHER, SHA, Service, header, items, listed, model, reason, reference};
-
-fn fields(status: &Status) -> Vec<String> {
-    assert_eq!(
-        (status.code(), reason(status).as_str()),
-        (Code::InvalidArgument, "INVALID_FIELDS")
-    );
-    let request = status.get_details_bad_request().unwrap();
-    request
-        .field_violations
-        .into_iter()
-        .map(|violation| violation.field)
-        .collect()
-}
+use crate::harness::{
+    OTHER, SHA, Service, fields, header, items, listed, model, reason, reference,
+};
 
 #[tokio::test]
 async fn all_violations_of_a_model_come_back_at_once() {
@@ -43,7 +31,10 @@ async fn all_violations_of_a_model_come_back_at_once() {
     };
     let status = service
         .models
-        .create_model(CreateModelRequest { model: Some(wrong) })
+        .create_model(CreateModelRequest {
+            model: Some(wrong),
+            ..Default::default()
+        })
         .await;
     let expected = [
         "model.name",
@@ -60,7 +51,10 @@ async fn all_violations_of_a_model_come_back_at_once() {
     assert_eq!(fields(&status.unwrap_err()), expected);
     let status = service
         .models
-        .create_model(CreateModelRequest { model: None })
+        .create_model(CreateModelRequest {
+            model: None,
+            ..Default::default()
+        })
         .await;
     assert_eq!(fields(&status.unwrap_err()), ["model"]);
     let nameless = Model {
@@ -71,6 +65,7 @@ async fn all_violations_of_a_model_come_back_at_once() {
         .models
         .create_model(CreateModelRequest {
             model: Some(nameless),
+            ..Default::default()
         })
         .await;
     assert_eq!(fields(&status.unwrap_err()), ["model.filename"]);

@@ -14,8 +14,9 @@ use stablequeue_proto::models::v1::model_service_client::ModelServiceClient;
 use stablequeue_proto::models::v1::sync_server_inventory_request::Part;
 use stablequeue_proto::models::v1::*;
 use tempfile::TempDir;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 pub(crate) const SHA: &str = "2870ca6e33d3665391b10c77641074755bf3b0283449ef1d52486dc7cfe392c8";
 pub(crate) const OTHER: &str = "fc03d15844113d66863f59e8c296ec1cc549be7f6f93c6904c51333e9e2364fc";
@@ -81,9 +82,23 @@ impl Service {
     pub(crate) async fn create(&mut self, model: Model) -> Model {
         let created = self
             .models
-            .create_model(CreateModelRequest { model: Some(model) })
+            .create_model(CreateModelRequest {
+                model: Some(model),
+                ..Default::default()
+            })
             .await;
         created.unwrap().into_inner().model.unwrap()
+    }
+
+    /// Changes a model; no fields: those that are set.
+    pub(crate) async fn update(&mut self, model: Model, fields: &[&str]) -> Result<Model, Status> {
+        let paths: Vec<String> = fields.iter().map(|&field| field.to_owned()).collect();
+        let request = UpdateModelRequest {
+            model: Some(model),
+            update_mask: (!paths.is_empty()).then_some(prost_types::FieldMask { paths }),
+        };
+        let answer = self.models.update_model(request).await?;
+        Ok(answer.into_inner().model.unwrap())
     }
 
     pub(crate) async fn get(&mut self, model_id: &str) -> Result<Model, Status> {
@@ -239,6 +254,20 @@ pub(crate) fn reference(text: &str) -> ModelReference {
         reference: text.to_owned(),
         r#type: ModelType::Unspecified.into(),
     }
+}
+
+/// The fields that a request was refused for.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    assert_eq!(
+        (status.code(), reason(status).as_str()),
+        (Code::InvalidArgument, "INVALID_FIELDS")
+    );
+    let request = status.get_details_bad_request().unwrap();
+    request
+        .field_violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
 }
 
 pub(crate) fn reason(status: &Status) -> String {

@@ -207,6 +207,7 @@ async fn rows_whose_hashes_turn_out_equal_become_one_with_aliases_and_availabili
     let add = AddModelAliasRequest {
         model_id: ids[1].clone(),
         alias_path: "mine".into(),
+        ..Default::default()
     };
     service.models.add_model_alias(add).await.unwrap();
     service

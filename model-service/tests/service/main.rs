@@ -5,9 +5,13 @@
 
 mod availability;
 mod bad_input;
+mod changes;
 mod harness;
 mod inventories;
 mod models;
 mod process;
 mod references;
+mod repeats;
+mod tokens;
+mod uses;
 mod watching;

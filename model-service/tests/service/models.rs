@@ -41,6 +41,7 @@ async fn a_hash_is_registered_once_for_each_type() {
     let first = service.create(model("/a/x.safetensors", SHA)).await;
     let again = CreateModelRequest {
         model: Some(model("/b/y.safetensors", SHA)),
+        ..Default::default()
     };
     let status = service.models.create_model(again).await.unwrap_err();
     assert_eq!(
@@ -66,6 +67,7 @@ async fn unknown_ids_are_not_found() {
     let add = AddModelAliasRequest {
         model_id: model_id(),
         alias_path: "a".into(),
+        ..Default::default()
     };
     let set = SetModelAvailabilityRequest {
         server: "left".into(),
@@ -125,6 +127,7 @@ async fn deleting_a_model_deletes_its_aliases_and_its_availability() {
     let alias = AddModelAliasRequest {
         model_id: id.clone(),
         alias_path: "best".into(),
+        ..Default::default()
     };
     service.models.add_model_alias(alias).await.unwrap();
     assert_eq!(
@@ -284,6 +287,7 @@ async fn an_alias_that_is_there_is_answered_and_one_that_is_deleted_is_gone() {
     let add = AddModelAliasRequest {
         model_id: created.model_id.clone(),
         alias_path: "a\\B".into(),
+        ..Default::default()
     };
     let first = service
         .models

@@ -109,6 +109,7 @@ async fn ten_hexadecimal_digits_that_are_a_name_work_as_a_name() {
     let add = AddModelAliasRequest {
         model_id: created.model_id.clone(),
         alias_path,
+        ..Default::default()
     };
     service.models.add_model_alias(add).await.unwrap();
     let resolved = service.resolve("deadbeef00").await;

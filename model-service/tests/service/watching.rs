@@ -90,6 +90,7 @@ async fn every_change_is_told_in_order() {
     let add = AddModelAliasRequest {
         model_id: created.model_id.clone(),
         alias_path: "z".into(),
+        ..Default::default()
     };
     let alias = service
         .models

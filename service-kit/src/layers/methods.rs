@@ -60,6 +60,13 @@ impl Methods {
         Ok(Self { by_path, unknown })
     }
 
+    /// The service and the path of every method.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.by_path
+            .iter()
+            .map(|(path, method)| (method.service.as_str(), path.as_str()))
+    }
+
     pub(crate) fn find(&self, path: &str) -> Method {
         self.by_path.get(path).unwrap_or(&self.unknown).clone()
     }

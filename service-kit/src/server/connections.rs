@@ -20,11 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
+use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::Service as _;
 
 use super::Limits;
-use super::gate::{Gate, Way};
+use super::gate::{Authentication, Gate, Way};
+use crate::auth::Guard;
 use crate::clock::Clock;
 use crate::layers::{Layers, RpcBody, RpcMetrics};
 
@@ -40,6 +42,7 @@ const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Acceptor {
     pub(super) gate: Arc<Gate>,
+    pub(super) guard: Guard,
     pub(super) layers: Arc<Layers>,
     pub(super) metrics: RpcMetrics,
     pub(super) limits: Limits,
@@ -130,6 +133,35 @@ impl Acceptor {
         }
     }
 
+    /// Routes a call of the service once its caller is known and permitted.
+    async fn guarded(
+        &self,
+        routes: Routes,
+        authentication: Authentication,
+        mut request: Request<Body>,
+    ) -> Response<Body> {
+        let admitted = self.guard.admit(authentication.as_ref(), &mut request);
+        match admitted.await {
+            Ok(()) => routed(routes, request).await,
+            Err(failure) => failure.into_status().into_http(),
+        }
+    }
+
+    /// Routes a call of reflection once its caller is known.
+    async fn described(
+        &self,
+        routes: Routes,
+        authentication: Authentication,
+        mut request: Request<Body>,
+    ) -> Response<Body> {
+        let guard = &self.guard;
+        let admitted = guard.admit_to_reflection(authentication.as_ref(), &mut request);
+        match admitted.await {
+            Ok(()) => routed(routes, request).await,
+            Err(failure) => failure.into_status().into_http(),
+        }
+    }
+
     /// Waits for the first byte; `false` when the peer is gone or too slow, or
     /// the port is closing.
     async fn speaks(&self, stream: &TcpStream) -> bool {
@@ -178,22 +210,27 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
         let way = acceptor.gate.way(request.uri().path());
         Box::pin(async move {
             let layers = &acceptor.layers;
+            let drain = Some(acceptor.drain.clone());
             Ok(match way {
                 Way::Refused(failure) => {
                     let refuse = |_| async { failure.into_status().into_http() };
                     layers.call(request, None, refuse).await
                 }
-                Way::Service(routes) => layers.call(request, None, |r| routed(routes, r)).await,
-                Way::Standard(routes) => {
-                    let drain = Some(acceptor.drain.clone());
-                    layers.call(request, drain, |r| routed(routes, r)).await
+                Way::Service(routes, authentication) => {
+                    let guarded = |r| acceptor.guarded(routes, authentication, r);
+                    layers.call(request, None, guarded).await
                 }
+                Way::Reflection(routes, authentication) => {
+                    let described = |r| acceptor.described(routes, authentication, r);
+                    layers.call(request, drain, described).await
+                }
+                Way::Health(routes) => layers.call(request, drain, |r| routed(routes, r)).await,
             })
         })
     }
 }
 
-async fn routed(mut routes: tonic::service::Routes, request: Request<Body>) -> Response<Body> {
+async fn routed(mut routes: Routes, request: Request<Body>) -> Response<Body> {
     match routes.call(request).await {
         Ok(response) => response,
         Err(never) => match never {},

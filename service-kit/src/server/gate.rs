@@ -1,11 +1,13 @@
 //! Owns which calls get through: the standard services always, all others only
-//! while the service is open. It does not report health.
+//! while the service is open. It does not report health and does not ask who
+//! calls; it only says which calls must be asked, and by whom.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tonic::service::Routes;
 
+use crate::auth::Authenticator;
 use crate::status::Failure;
 
 /// Reason of an UNAVAILABLE while the service starts.
@@ -15,14 +17,20 @@ pub const REASON_STOPPING: &str = "STOPPING";
 /// When a caller should try again; a start with migrations can take longer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-const STANDARD_PREFIXES: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
+const HEALTH_PREFIX: &str = "/grpc.health.";
+const REFLECTION_PREFIX: &str = "/grpc.reflection.";
+
+/// Who tells callers apart; without one nobody does.
+pub(super) type Authentication = Option<Arc<dyn Authenticator>>;
 
 /// Where a call goes.
 pub(super) enum Way {
-    /// Health and reflection; their streams end when the port does.
-    Standard(Routes),
+    /// Health, for anybody; its streams end when the port does.
+    Health(Routes),
+    /// Reflection; its streams end when the port does.
+    Reflection(Routes, Authentication),
     /// The service's own methods.
-    Service(Routes),
+    Service(Routes, Authentication),
     /// Nowhere, with this answer.
     Refused(Failure),
 }
@@ -30,7 +38,7 @@ pub(super) enum Way {
 #[derive(Debug)]
 enum State {
     Starting,
-    Open(Routes),
+    Open(Routes, Authentication),
     Stopping,
 }
 
@@ -38,24 +46,27 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Gate {
     standard: Routes,
+    /// Whether only this machine can reach the port; then reflection is always there.
+    loopback: bool,
     state: RwLock<State>,
 }
 
 impl Gate {
-    pub(super) fn new(standard: Routes) -> Self {
+    pub(super) fn new(standard: Routes, loopback: bool) -> Self {
         Self {
             standard,
+            loopback,
             state: RwLock::new(State::Starting),
         }
     }
 
     /// Opens, unless it is stopping; says whether it is open now.
-    pub(super) fn open(&self, routes: Routes) -> bool {
+    pub(super) fn open(&self, routes: Routes, authentication: Authentication) -> bool {
         let mut state = self.write();
         if matches!(*state, State::Stopping) {
             return false;
         }
-        *state = State::Open(routes.prepare());
+        *state = State::Open(routes.prepare(), authentication);
         true
     }
 
@@ -68,15 +79,21 @@ impl Gate {
     }
 
     pub(super) fn way(&self, path: &str) -> Way {
-        if STANDARD_PREFIXES
-            .iter()
-            .any(|prefix| path.starts_with(prefix))
-        {
-            return Way::Standard(self.standard.clone());
+        if path.starts_with(HEALTH_PREFIX) {
+            return Way::Health(self.standard.clone());
         }
+        let reflection = path.starts_with(REFLECTION_PREFIX);
         match &*self.read() {
+            State::Open(_, authentication) if reflection => {
+                Way::Reflection(self.standard.clone(), authentication.clone())
+            }
+            State::Starting | State::Stopping if reflection && self.loopback => {
+                Way::Reflection(self.standard.clone(), None)
+            }
+            State::Open(routes, authentication) => {
+                Way::Service(routes.clone(), authentication.clone())
+            }
             State::Starting => Way::Refused(starting()),
-            State::Open(routes) => Way::Service(routes.clone()),
             State::Stopping => Way::Refused(stopping()),
         }
     }

@@ -32,6 +32,15 @@ pub(crate) struct Port {
 impl Port {
     /// A port that is not open yet.
     pub(crate) async fn starting(clock: Clock, change: impl FnOnce(&mut ServerOptions)) -> Self {
+        Self::listening(loopback(), clock, change).await
+    }
+
+    /// A port on this address that is not open yet.
+    pub(crate) async fn listening(
+        addr: SocketAddr,
+        clock: Clock,
+        change: impl FnOnce(&mut ServerOptions),
+    ) -> Self {
         let mut options = ServerOptions {
             service_names: vec![probe::NAME],
             descriptor_sets: vec![probe::descriptor_set()],
@@ -41,7 +50,7 @@ impl Port {
         let mut registry = metrics_http::registry();
         let metrics = RpcMetrics::new(&mut registry);
         let shutdown = Shutdown::new(clock.clone());
-        let listener = bind(loopback()).await.unwrap();
+        let listener = bind(addr).await.unwrap();
         let handle = Server::start(listener, options, metrics, shutdown.clone(), clock)
             .await
             .unwrap();
@@ -71,7 +80,8 @@ impl Port {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(self.handle.local_addr()).await
+        let port = self.handle.local_addr().port();
+        Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).await
     }
 }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod around_calls;
+mod authentication;
+mod authentication_keys;
 mod deadline;
 mod ending;
 mod harness;

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::future::{Ready, pending, ready};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_util::StreamExt as _;
@@ -17,6 +17,7 @@ use prost::Message as _;
 use prost_types::{
     FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
 };
+use service_kit::auth::{AUTHORIZATION_HEADER, Caller, KEY_HEADER, SECRET_HEADER};
 use service_kit::layers::{Deadline, RequestId};
 use service_kit::status::Failure;
 use tokio::sync::Notify;
@@ -45,6 +46,8 @@ pub(crate) struct Probe {
     pub(crate) release: Arc<Notify>,
     /// Calls that reached a handler.
     pub(crate) calls: Arc<AtomicUsize>,
+    /// Who made the last of them.
+    pub(crate) caller: Arc<Mutex<Option<Caller>>>,
 }
 
 impl Probe {
@@ -76,6 +79,11 @@ impl Probe {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         assert!(request.extensions().get::<RequestId>().is_some());
+        for name in [KEY_HEADER, SECRET_HEADER, AUTHORIZATION_HEADER] {
+            assert!(!request.headers().contains_key(name));
+        }
+        let caller = Caller::of(request.extensions()).unwrap().clone();
+        *self.caller.lock().unwrap() = Some(caller);
         let asked = request.headers().contains_key("grpc-timeout");
         assert_eq!(request.extensions().get::<Deadline>().is_some(), asked);
         match request.uri().path().rsplit('/').next() {

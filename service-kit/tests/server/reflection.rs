@@ -1,6 +1,7 @@
 //! Reflection, in both versions that clients ask for.
 
 use service_kit::clock::Clock;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::{v1, v1alpha};
@@ -14,6 +15,17 @@ const LISTED: [&str; 4] = [
     "grpc.reflection.v1alpha.ServerReflection",
     probe::NAME,
 ];
+
+pub(crate) async fn list(client: &Client, metadata: MetadataMap) -> Result<(), tonic::Status> {
+    let mut questions = Request::new(tokio_stream::once(list_v1()));
+    *questions.metadata_mut() = metadata;
+    let mut grpc = tonic::client::Grpc::new(client.channel.clone());
+    grpc.ready().await.unwrap();
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let codec = ProstCodec::<v1::ServerReflectionRequest, v1::ServerReflectionResponse>::default();
+    let answers = soon(grpc.streaming(questions, path.parse().unwrap(), codec)).await?;
+    soon(answers.into_inner().message()).await.map(|_| ())
+}
 
 async fn ask<A, B>(client: &Client, version: &str, question: A) -> Result<B, tonic::Status>
 where

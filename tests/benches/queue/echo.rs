@@ -48,6 +48,27 @@ impl JobService for Echo {
         Ok(Response::new(self.0.clone()))
     }
 
+    async fn batch_submit_jobs(
+        &self,
+        _: Request<jobs::BatchSubmitJobsRequest>,
+    ) -> Result<Response<jobs::BatchSubmitJobsResponse>, Status> {
+        nothing()
+    }
+
+    async fn update_job(
+        &self,
+        _: Request<jobs::UpdateJobRequest>,
+    ) -> Result<Response<jobs::UpdateJobResponse>, Status> {
+        nothing()
+    }
+
+    async fn delete_job(
+        &self,
+        _: Request<jobs::DeleteJobRequest>,
+    ) -> Result<Response<jobs::DeleteJobResponse>, Status> {
+        nothing()
+    }
+
     async fn get_job(
         &self,
         _: Request<jobs::GetJobRequest>,

@@ -67,6 +67,7 @@ const JOB_SERVICE: [Rule; 5] = [
             "job",
             "server",
             "request",
+            "request_id",
             "payload",
             "outcome",
             "verify",
@@ -92,6 +93,8 @@ const MODEL_SERVICE: [Rule; 4] = [
     Rule {
         rooms: &[
             "model",
+            "model_change",
+            "request_id",
             "names",
             "reference",
             "availability",

@@ -1,6 +1,7 @@
 //! Cancelling ends exactly the job that is meant.
 
 use anyhow::Result;
+use diesel::{Connection as _, RunQueryDsl as _, sql_types::Text, sqlite::SqliteConnection};
 use forge_sim::Outcome;
 use stablequeue_proto::jobs::v1::{
     self as jobs, GenerationParams, ImageKind, JobState, ServerUsage, SubmitJobRequest,
@@ -144,18 +145,23 @@ async fn a_job_that_waits_for_its_retry_is_cancelled_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wish_to_cancel_survives_a_restart() -> Result<()> {
+async fn a_wish_that_is_only_in_the_row_is_found_by_the_next_start() -> Result<()> {
     let (mut pair, sim, first, second) = in_the_middle(ServerUsage::Dedicated).await?;
-    sim.sim.freeze();
-    pair.cancel(&first).await?;
     pair.stop_jobs().await?;
-    sim.sim.thaw();
+    let mut conn = SqliteConnection::establish(&pair.jobs_database().to_string_lossy())?;
+    let marked = diesel::sql_query(
+        "UPDATE jobs SET cancel_requested_at = last_updated_timestamp WHERE mobilesd_job_id = ?",
+    )
+    .bind::<Text, _>(&first)
+    .execute(&mut conn)?;
+    assert_eq!(marked, 1);
+    drop(conn);
     pair.start_jobs().await?;
     let job = pair.ended(&first).await?;
     assert_eq!(job.state(), JobState::Cancelled);
     sim.sim.gate().open();
     pair.completed(&second).await?;
-    assert_eq!(sim.log().len(), 2);
-    assert_eq!(sim.log()[1].outcome, Outcome::Completed);
+    let ended: Vec<Outcome> = sim.log().iter().map(|one| one.outcome).collect();
+    assert_eq!(ended, [Outcome::Interrupted, Outcome::Completed]);
     Ok(())
 }

@@ -2,15 +2,23 @@
 
 mod a_job_becomes_an_image;
 mod bad_input_is_told_whole;
+mod batches;
 mod cancelling;
+mod changing;
+mod deleting;
 mod failures;
 mod images_are_downloaded;
+mod inventories_on_request;
 mod jobs_are_listed;
+mod limits;
+mod listings_are_doubted;
 mod lost_answers;
 mod lost_servers;
 mod model_service_outage;
+mod model_service_tokens;
 mod models_decide_where;
 mod one_broken_row;
+mod repeating;
 mod requests_arrive_as_given;
 mod restarting;
 mod servers_are_looked_after;

@@ -24,6 +24,7 @@ async fn create(pair: &Pair, server: Server) -> Result<Server, Status> {
     let mut client = pair.servers().await.expect("job-service is there");
     let request = CreateServerRequest {
         server: Some(server),
+        ..CreateServerRequest::default()
     };
     let answer = client.create_server(request).await?;
     Ok(answer.into_inner().server.unwrap_or_default())
@@ -199,7 +200,7 @@ async fn an_update_changes_what_it_names_and_nothing_else() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_in_use_is_not_removed() -> Result<()> {
+async fn a_server_in_use_is_neither_moved_nor_removed() -> Result<()> {
     let pair = Pair::start(PairOptions::default()).await?;
     let sim = Sim::gated().await?;
     pair.add("gpu", &sim).await?;
@@ -216,6 +217,13 @@ async fn a_server_in_use_is_not_removed() -> Result<()> {
     let status = delete(&pair, "gpu").await.expect_err("a job runs there");
     assert_eq!(reason_of(&status).as_deref(), Some("SERVER_IN_USE"));
     assert_eq!(status.code(), Code::FailedPrecondition);
+    let moved = server("gpu", "http://127.0.0.1:9");
+    let status = update(&pair, moved, &["base_url"])
+        .await
+        .expect_err("its attempt would be looked for elsewhere");
+    assert_eq!(reason_of(&status).as_deref(), Some("SERVER_IN_USE"));
+    let as_it_is = server("gpu", &sim.sim.url());
+    update(&pair, as_it_is, &["base_url"]).await?;
     sim.sim.gate().open();
     pair.completed(&running).await?;
     pair.cordon("gpu").await?;
@@ -350,28 +358,5 @@ async fn a_server_that_moves_is_asked_at_its_new_address() -> Result<()> {
     new.until_asked("/sdapi/v1/options", new.asked("/sdapi/v1/options") + 2)
         .await?;
     assert_eq!(old.sim.requests().len(), requests);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_empty_listing_is_looked_at_twice_before_anything_counts_as_gone() -> Result<()> {
-    let pair = Pair::start(PairOptions::default()).await?;
-    let sim = Sim::instant().await?;
-    pair.add("gpu", &sim).await?;
-    let listings = sim.asked("/sdapi/v1/sd-models");
-    sim.sim.script_on(
-        forge_sim::Target::Path("/sdapi/v1/sd-models".to_owned()),
-        forge_sim::Fault::EmptyListing,
-    );
-    sim.until_asked("/sdapi/v1/sd-models", listings + 3).await?;
-    assert_eq!(sim.sim.faults_left(), 0);
-    let inventories = pair
-        .availability()
-        .await?
-        .list_inventories(stablequeue_proto::models::v1::ListInventoriesRequest::default())
-        .await?
-        .into_inner()
-        .inventories;
-    assert_eq!(inventories[0].checkpoint_count, 3);
     Ok(())
 }

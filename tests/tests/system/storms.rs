@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use forge_sim::{Fault, Generation, Outcome};
-use stablequeue_proto::jobs::v1::SubmitJobRequest;
+use stablequeue_proto::jobs::v1::{ServerUsage, SubmitJobRequest};
 use system_tests::{Pair, PairOptions, Sim, pair::txt2img};
 
 /// Every generation of the stand-ins by the job it was for, in order.
@@ -96,7 +96,7 @@ async fn mishap(pair: &mut Pair, sims: &mut [Sim; 2], dice: &mut Dice, turn: u64
     Ok(())
 }
 
-async fn storm(seed: u64) -> Result<()> {
+async fn storm(seed: u64, usage: ServerUsage) -> Result<()> {
     const JOBS: usize = 20;
     const TURNS: u64 = 14;
     let mut options = PairOptions::default();
@@ -106,7 +106,7 @@ async fn storm(seed: u64) -> Result<()> {
     let slow = |config: &mut forge_sim::SimConfig| config.step_time = Duration::from_millis(20);
     let mut sims = [Sim::with(slow).await?, Sim::with(slow).await?];
     for (alias, sim) in ["a", "b"].into_iter().zip(&sims) {
-        pair.add(alias, sim).await?;
+        pair.add_as(alias, sim, usage).await?;
     }
     let mut ids = Vec::new();
     for number in 0..JOBS {
@@ -160,8 +160,6 @@ async fn storm(seed: u64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_every_job_is_completed_and_none_is_made_twice_at_once() -> Result<()> {
-    for seed in [1, 2] {
-        storm(seed).await?;
-    }
-    Ok(())
+    storm(1, ServerUsage::Dedicated).await?;
+    storm(2, ServerUsage::Shared).await
 }

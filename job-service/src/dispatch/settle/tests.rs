@@ -31,6 +31,7 @@ fn job(spent: i32, most: i32) -> Job {
         subseed: 1,
         models: Vec::new(),
         resolved_checkpoint: None,
+        batch_id: None,
         revision: 1,
     }
 }

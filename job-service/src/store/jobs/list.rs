@@ -20,6 +20,8 @@ pub struct JobFilter {
     pub states: Vec<JobState>,
     /// Asking for this server.
     pub target_server: String,
+    /// Submitted in this batch.
+    pub batch_id: String,
     /// From here.
     pub app_type: Option<AppType>,
     /// With all of these labels.
@@ -95,6 +97,9 @@ fn filtered(filter: &JobFilter) -> Listing<'_> {
     if !filter.target_server.is_empty() {
         query = query.filter(jobs::target_server_alias.eq(&filter.target_server));
     }
+    if !filter.batch_id.is_empty() {
+        query = query.filter(jobs::batch_id.eq(&filter.batch_id));
+    }
     if let Some(app_type) = filter.app_type {
         query = query.filter(jobs::app_type.eq(app_type.as_str()));
     }
@@ -110,10 +115,14 @@ fn filtered(filter: &JobFilter) -> Listing<'_> {
     query
 }
 
-/// Whether a list reads by the index on the status: where that has the order
+/// Whether a list reads by the index on the status: not within a batch, which
+/// has its own, but where that has the order
 /// too, or where what must be sorted is few. Elsewhere jobs that ended would be
 /// sorted by the million for one page; the index in the order is walked.
 fn by_state(filter: &JobFilter) -> bool {
+    if !filter.batch_id.is_empty() {
+        return false;
+    }
     let open = |state: &JobState| matches!(state, JobState::Pending | JobState::Processing);
     filter.states.iter().all(open) || (filter.states.len() == 1 && !filter.order.by_update)
 }

@@ -34,7 +34,7 @@ impl Instrumentation for Recorder {
 
 impl Fixture {
     /// The statements that this sends.
-    fn recorded(&mut self, send: impl FnOnce(&mut SqliteConnection)) -> Vec<String> {
+    pub(super) fn recorded(&mut self, send: impl FnOnce(&mut SqliteConnection)) -> Vec<String> {
         let recorder = Recorder::default();
         self.connection.set_instrumentation(recorder.clone());
         send(&mut self.connection);
@@ -57,7 +57,7 @@ impl Fixture {
     }
 
     /// No statement reads a whole table or sorts.
-    fn assert_indexed(&mut self, statements: &[String]) {
+    pub(super) fn assert_indexed(&mut self, statements: &[String]) {
         for sql in statements {
             for step in self.plan(sql) {
                 let whole = step.starts_with("SCAN") && !reads_in_order(&step);
@@ -76,7 +76,7 @@ fn reads_in_order(step: &str) -> bool {
         || step.contains("sqlite_sequence")
 }
 
-fn job(id: &str) -> NewJob {
+pub(super) fn job(id: &str) -> NewJob {
     NewJob {
         id: id.to_owned(),
         request_json: "{}".to_owned(),
@@ -90,10 +90,12 @@ fn job(id: &str) -> NewJob {
         labels: [("team".to_owned(), "a".to_owned())].into(),
         app_type: AppType::Api,
         source_info: String::new(),
+        batch_id: None,
+        request_bytes: 2,
     }
 }
 
-fn claim_of(id: &str) -> Claim {
+pub(super) fn claim_of(id: &str) -> Claim {
     Claim {
         fence: Fence {
             job_id: id.to_owned(),
@@ -104,6 +106,8 @@ fn claim_of(id: &str) -> Claim {
         server: "gpu".to_owned(),
         server_process: None,
         models: Vec::new(),
+        target_server: String::new(),
+        needs: Vec::new(),
         resolved_checkpoint: None,
     }
 }
@@ -261,7 +265,29 @@ fn a_list_walks_an_index_in_its_order_unless_what_it_sorts_is_few() {
     }
 }
 
-fn orders<'a>(by_creation: &'a str, by_update: &'a str) -> [(JobOrder, &'a str); 4] {
+#[test]
+fn the_jobs_of_a_batch_are_read_by_its_index() {
+    let mut fixture = Fixture::new();
+    for states in [vec![], vec![JobState::Pending], vec![JobState::Completed]] {
+        for (order, by_creation) in orders(true, false) {
+            let filter = JobFilter {
+                batch_id: "b".to_owned(),
+                states: states.clone(),
+                order,
+                ..JobFilter::default()
+            };
+            let sent = fixture.recorded(|conn| {
+                jobs::list(conn, &filter, None, 10).unwrap();
+            });
+            let plan = fixture.plan(&sent[0]);
+            let index = "SEARCH jobs USING INDEX idx_jobs_batch (batch_id=?)";
+            assert_eq!(plan[0], index, "{}", sent[0]);
+            assert!(plan.len() == 1 || !by_creation, "{plan:?}");
+        }
+    }
+}
+
+fn orders<T: Copy>(by_creation: T, by_update: T) -> [(JobOrder, T); 4] {
     let of = |by_update, ascending| JobOrder {
         by_update,
         ascending,

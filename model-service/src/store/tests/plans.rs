@@ -6,9 +6,10 @@ use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
-use super::Fixture;
+use super::{Fixture, now};
 use crate::reference::Reference;
-use crate::store::{events, inventories, lookup};
+use crate::request_id::{KnownRequest, RequestId};
+use crate::store::{aliases, events, inventories, lookup, models, request_ids};
 
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<String>>>);
@@ -37,6 +38,23 @@ fn steps(fixture: &mut Fixture, sql: &str) -> Vec<String> {
     rows.into_iter().map(|step| step.detail).collect()
 }
 
+/// Every statement that ran is a lookup by an index.
+fn assert_no_scan(fixture: &mut Fixture, recorder: &Recorder, least: usize) {
+    let connection = &mut fixture.connection;
+    connection.set_instrumentation(Recorder::default());
+    let statements = recorder.0.lock().unwrap().clone();
+    assert!(statements.len() > least, "{statements:#?}");
+    for sql in statements {
+        let steps = steps(fixture, &sql);
+        assert!(!steps.is_empty() || sql.starts_with("REPLACE"), "{sql}");
+        for step in steps {
+            // AUTOINCREMENT's own table has one row.
+            let index = !step.starts_with("SCAN") || step.contains("sqlite_sequence");
+            assert!(index && !step.contains("TEMP B-TREE"), "{step}\n{sql}");
+        }
+    }
+}
+
 #[test]
 fn no_statement_of_a_check_scans_a_table() {
     let mut fixture = Fixture::new();
@@ -55,16 +73,30 @@ fn no_statement_of_a_check_scans_a_table() {
     inventories::get(connection, "left").unwrap();
     events::after(connection, 7, 10).unwrap();
     events::history(connection).unwrap();
-    connection.set_instrumentation(Recorder::default());
-    let statements = recorder.0.lock().unwrap().clone();
-    assert!(statements.len() > 20, "{statements:#?}");
-    for sql in statements {
-        let steps = steps(&mut fixture, &sql);
-        assert!(!steps.is_empty(), "{sql}");
-        for step in steps {
-            // AUTOINCREMENT's own table has one row.
-            let index = !step.starts_with("SCAN") || step.contains("sqlite_sequence");
-            assert!(index && !step.contains("TEMP B-TREE"), "{step}\n{sql}");
-        }
-    }
+    assert_no_scan(&mut fixture, &recorder, 20);
+}
+
+#[test]
+fn no_statement_of_a_repeated_request_or_a_use_scans_a_table() {
+    let mut fixture = Fixture::new();
+    let connection = &mut fixture.connection;
+    diesel::sql_query(
+        "INSERT INTO models (name, type, local_path, filename) VALUES ('x', 'lora', '', 'x.pt')",
+    )
+    .execute(connection)
+    .unwrap();
+    let alias = aliases::insert(connection, 1, "a").unwrap();
+    let recorder = Recorder::default();
+    connection.set_instrumentation(recorder.clone());
+    let id = RequestId::parse("id").unwrap();
+    let request = KnownRequest::add_model_alias(id, 1, "a");
+    request_ids::put(connection, &request, alias.id, now()).unwrap();
+    assert!(
+        request_ids::find(connection, &request, now())
+            .unwrap()
+            .is_some()
+    );
+    aliases::get(connection, alias.id).unwrap();
+    assert!(models::touch(connection, 1, now()).unwrap());
+    assert_no_scan(&mut fixture, &recorder, 5);
 }

@@ -118,6 +118,9 @@ fn a_merge_keeps_what_both_rows_had() {
         "INSERT INTO model_server_availability (model_id, server_id, last_seen) VALUES
          (3, 'left', '2026-01-01 00:00:00'), (7, 'left', '2026-02-01 00:00:00'),
          (7, 'right', '2026-02-01 00:00:00')",
+        "INSERT INTO request_ids SELECT '', 'AddModelAlias', id, '', NULL, id, ''
+         FROM model_aliases WHERE model_id = 7",
+        "INSERT INTO request_ids VALUES ('', 'CreateModel', 'm', '', 7, NULL, '')",
     ] {
         diesel::sql_query(sql).execute(connection).unwrap();
     }
@@ -133,6 +136,14 @@ fn a_merge_keeps_what_both_rows_had() {
     assert_eq!(
         fixture.texts("SELECT id || ' ' || civitai_id || ' ' || last_used AS text FROM models"),
         ["3 42 2026-02-01 00:00:00"]
+    );
+    let made = "SELECT ifnull(r.model_id, a.alias_path) || ' ' || ifnull(a.model_id, '') AS text
+        FROM request_ids AS r LEFT JOIN model_aliases AS a ON a.id = r.alias_id
+        ORDER BY text";
+    assert_eq!(fixture.texts(made), ["3 ", "both 3", "mine 3"]);
+    assert_eq!(
+        fixture.texts("SELECT revision || '' AS text FROM models"),
+        ["2"]
     );
 }
 

@@ -1,0 +1,198 @@
+//! Changes of jobs that wait.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use service_kit::clock::to_text;
+
+use super::{get, models_to_json};
+use crate::{
+    error::Error,
+    job::{Endpoint, EventType, HoldReason, Job, JobState, Requirement},
+    request::Violation,
+    store::{
+        events::{self, NewEvent},
+        schema::jobs,
+        to_json,
+    },
+};
+
+/// What to change of a job; `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct RowChange {
+    /// What to generate instead.
+    pub input: Option<NewInput>,
+    /// -100 to 100.
+    pub priority: Option<i32>,
+    /// The alias asked for; empty for any.
+    pub target_server: Option<String>,
+    /// How many attempts it may spend.
+    pub attempts_max: Option<i32>,
+    /// The caller's labels.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// What to generate.
+#[derive(Clone, Debug)]
+pub struct NewInput {
+    /// The request in Forge's words, as JSON text.
+    pub request_json: String,
+    /// Which of Forge's calls it uses.
+    pub endpoint: Endpoint,
+    /// The seed of its first image.
+    pub seed: i64,
+    /// The variation seed of its first image.
+    pub subseed: i64,
+    /// The models it needs.
+    pub models: Vec<Requirement>,
+    /// Bytes of the request with its pictures.
+    pub request_bytes: i64,
+}
+
+#[derive(AsChangeset)]
+#[diesel(table_name = jobs)]
+struct Columns<'a> {
+    priority: Option<i32>,
+    target_server_alias: Option<&'a str>,
+    attempts_max: Option<i32>,
+    labels_json: Option<String>,
+    generation_params_json: Option<&'a str>,
+    endpoint: Option<&'a str>,
+    models_json: Option<String>,
+    resolved_seed: Option<i64>,
+    resolved_subseed: Option<i64>,
+    request_bytes: Option<i64>,
+    revision: i32,
+    last_updated_timestamp: String,
+}
+
+/// Changes a pending job; `revision` is the one that the caller knows, if any.
+/// Without anything to change, the job stays as it is.
+pub fn update(
+    conn: &mut SqliteConnection,
+    id: &str,
+    change: &RowChange,
+    revision: Option<i32>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let job = get(conn, id)?;
+    check(&job, change, revision)?;
+    let names = names(change);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let RowChange {
+        input,
+        priority,
+        target_server,
+        attempts_max,
+        labels,
+    } = change;
+    let columns = Columns {
+        priority: *priority,
+        target_server_alias: target_server.as_deref(),
+        attempts_max: *attempts_max,
+        labels_json: labels.as_ref().map(to_json).transpose()?,
+        generation_params_json: input.as_ref().map(|input| input.request_json.as_str()),
+        endpoint: input.as_ref().map(|input| input.endpoint.as_str()),
+        models_json: input
+            .as_ref()
+            .map(|input| models_to_json(&input.models))
+            .transpose()?,
+        resolved_seed: input.as_ref().map(|input| input.seed),
+        resolved_subseed: input.as_ref().map(|input| input.subseed),
+        request_bytes: input.as_ref().map(|input| input.request_bytes),
+        revision: job.revision + 1,
+        last_updated_timestamp: to_text(now),
+    };
+    diesel::update(jobs::table.find(id))
+        .set(&columns)
+        .execute(conn)?;
+    if input.is_some() {
+        begin_anew(conn, &job)?;
+    }
+    let waits_for_retry = job
+        .hold
+        .as_ref()
+        .is_some_and(|hold| hold.reason == HoldReason::RetryBackoff);
+    if input.is_some() || (target_server.is_some() && !waits_for_retry) {
+        forget_hold(conn, id)?;
+    }
+    let event = NewEvent {
+        message: &names.join(", "),
+        ..NewEvent::of_job(id, EventType::Updated, JobState::Pending, now)
+    };
+    events::append(conn, &event)?;
+    Ok(())
+}
+
+fn check(job: &Job, change: &RowChange, revision: Option<i32>) -> Result<(), Error> {
+    if job.state != JobState::Pending {
+        return Err(Error::JobNotPending {
+            id: job.id.clone(),
+            state: job.state,
+        });
+    }
+    if revision.is_some_and(|known| known != job.revision) {
+        return Err(Error::EtagMismatch(format!("job {}", job.id)));
+    }
+    let spent = job.attempts_spent;
+    match change.attempts_max {
+        // With another input it has spent none.
+        Some(most) if change.input.is_none() && most <= spent => {
+            let words = format!("must be more than the {spent} that it has spent");
+            Err(Error::Invalid(vec![Violation::new("max_attempts", words)]))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is changed, in the words of the API.
+fn names(change: &RowChange) -> Vec<&'static str> {
+    let RowChange {
+        input,
+        priority,
+        target_server,
+        attempts_max,
+        labels,
+    } = change;
+    [
+        ("input", input.is_some()),
+        ("priority", priority.is_some()),
+        ("target_server", target_server.is_some()),
+        ("max_attempts", attempts_max.is_some()),
+        ("labels", labels.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_changed)| is_changed.then_some(name))
+    .collect()
+}
+
+/// What earlier attempts found out was about another input: a run of its own
+/// forgets it.
+fn begin_anew(conn: &mut SqliteConnection, job: &Job) -> Result<(), Error> {
+    let next = i32::from(job.attempt_number > 0);
+    diesel::update(jobs::table.find(&job.id))
+        .set((
+            jobs::run.eq(job.run + next),
+            jobs::attempts_spent.eq(0),
+            jobs::retry_count.eq(0),
+            jobs::resolved_checkpoint.eq(None::<String>),
+            jobs::not_before.eq(None::<String>),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Why it waits is found out again.
+fn forget_hold(conn: &mut SqliteConnection, id: &str) -> Result<(), Error> {
+    diesel::update(jobs::table.find(id))
+        .set((
+            jobs::hold_reason.eq(None::<String>),
+            jobs::hold_message.eq(None::<String>),
+            jobs::hold_since.eq(None::<String>),
+        ))
+        .execute(conn)?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! What was judged and what is claimed are the same job.
+
+use super::{
+    Fixture, now,
+    plans::{claim_of, job},
+};
+use crate::{
+    error::Error,
+    job::{Endpoint, JobState, ModelRole, Requirement},
+    store::{
+        attempts::{self, Claim},
+        jobs::{self, NewInput, RowChange},
+        servers,
+    },
+};
+
+fn input(models: Vec<Requirement>) -> RowChange {
+    RowChange {
+        input: Some(NewInput {
+            request_json: r#"{"prompt":"other"}"#.to_owned(),
+            endpoint: Endpoint::Txt2img,
+            seed: 1,
+            subseed: 1,
+            models,
+            request_bytes: 18,
+        }),
+        ..RowChange::default()
+    }
+}
+
+fn checkpoint() -> Vec<Requirement> {
+    vec![Requirement {
+        role: ModelRole::Checkpoint,
+        reference: "other".to_owned(),
+    }]
+}
+
+#[test]
+fn a_job_that_was_changed_since_it_was_judged_is_not_claimed() {
+    let mut fixture = Fixture::new();
+    let conn = &mut fixture.connection;
+    let server = servers::NewServer {
+        alias: "gpu".to_owned(),
+        base_url: "http://h".to_owned(),
+        usage: crate::server::Usage::Dedicated,
+        labels: std::collections::BTreeMap::new(),
+        enabled: true,
+    };
+    servers::insert(conn, &server, 10, now()).unwrap();
+    let elsewhere = RowChange {
+        target_server: Some("attic".to_owned()),
+        ..RowChange::default()
+    };
+    for (id, change) in [("1", elsewhere), ("2", input(checkpoint()))] {
+        jobs::insert(conn, &job(id), now()).unwrap();
+        jobs::update(conn, id, &change, None, now()).unwrap();
+        let claimed = attempts::claim(conn, &claim_of(id), now()).unwrap();
+        assert_eq!(claimed, None, "{change:?}");
+        assert_eq!(jobs::get(conn, id).unwrap().state, JobState::Pending);
+    }
+    // As it was judged after the change.
+    let claim = Claim {
+        needs: checkpoint(),
+        ..claim_of("2")
+    };
+    assert!(attempts::claim(conn, &claim, now()).unwrap().is_some());
+    let late = jobs::update(conn, "2", &input(Vec::new()), None, now()).unwrap_err();
+    assert!(matches!(late, Error::JobNotPending { .. }), "{late}");
+    assert_eq!(jobs::get(conn, "2").unwrap().models, checkpoint());
+}
+
+#[test]
+fn what_does_not_matter_for_its_server_does_not_hinder_a_claim() {
+    let mut fixture = Fixture::new();
+    let conn = &mut fixture.connection;
+    let server = servers::NewServer {
+        alias: "gpu".to_owned(),
+        base_url: "http://h".to_owned(),
+        usage: crate::server::Usage::Dedicated,
+        labels: std::collections::BTreeMap::new(),
+        enabled: true,
+    };
+    servers::insert(conn, &server, 10, now()).unwrap();
+    jobs::insert(conn, &job("1"), now()).unwrap();
+    let change = RowChange {
+        priority: Some(5),
+        ..input(Vec::new())
+    };
+    jobs::update(conn, "1", &change, None, now()).unwrap();
+    assert!(
+        attempts::claim(conn, &claim_of("1"), now())
+            .unwrap()
+            .is_some()
+    );
+    // What goes out is read after the claim.
+    assert!(jobs::request_json(conn, "1").unwrap().contains("other"));
+}

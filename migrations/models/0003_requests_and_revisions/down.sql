@@ -1,0 +1,2 @@
+DROP TABLE request_ids;
+ALTER TABLE models DROP COLUMN revision;

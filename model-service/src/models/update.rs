@@ -1,0 +1,78 @@
+//! Owns how a registered model is changed.
+
+use super::{Models, get};
+use crate::error::ModelError;
+use crate::events::NewEvent;
+use crate::ledger::Changed;
+use crate::model::{Model, NewModel};
+use crate::model_change::{ModelChange, contradicts};
+use crate::store::{self, Connection};
+
+impl Models {
+    /// Changes a model; a change that changes nothing is told to nobody. An
+    /// `etag` must be the current one.
+    ///
+    /// A hash that another model has is refused rather than the two made one:
+    /// a caller that mistypes it would lose a model and its id, whereas an
+    /// inventory that says so speaks of a file that a server really has.
+    ///
+    /// # Errors
+    /// [`ModelError::ModelNotFound`], [`ModelError::EtagMismatch`],
+    /// [`ModelError::ChangeBreaksRules`], [`ModelError::ModelExists`] when a
+    /// model of the kind has the SHA-256, [`ModelError::HashContradicted`] when
+    /// a server's file has another hash.
+    pub async fn update(
+        &self,
+        id: i64,
+        etag: Option<String>,
+        change: ModelChange,
+    ) -> Result<Model, ModelError> {
+        self.ledger
+            .change("update_model", move |connection, _| {
+                let model = get(connection, id)?;
+                if etag.as_ref().is_some_and(|etag| *etag != model.etag()) {
+                    return Err(ModelError::EtagMismatch(id));
+                }
+                let after = change.clone().apply(&model.facts);
+                let after = after.map_err(ModelError::ChangeBreaksRules)?;
+                if after == model.facts {
+                    return Ok(Changed::silent(model));
+                }
+                check_hashes(connection, id, &model.facts, &after)?;
+                store::models::update(connection, id, &after)?;
+                let model = get(connection, id)?;
+                Ok(Changed::with(model, NewEvent::registry(Some(id))))
+            })
+            .await
+    }
+}
+
+/// Refuses hashes that would make one model two, or two models one.
+fn check_hashes(
+    connection: &mut Connection,
+    id: i64,
+    before: &NewModel,
+    after: &NewModel,
+) -> Result<(), ModelError> {
+    if (&before.sha256, &before.autov2) == (&after.sha256, &after.autov2) {
+        return Ok(());
+    }
+    if before.sha256 != after.sha256
+        && let Some(sha256) = &after.sha256
+        && let Some(other) = store::models::id_of_sha256(connection, after.kind, sha256)?
+    {
+        return Err(ModelError::ModelExists(other));
+    }
+    for (server, file) in store::files::of_model(connection, id)? {
+        if contradicts(&file, after) {
+            return Err(ModelError::HashContradicted {
+                model_id: id,
+                server,
+            });
+        }
+    }
+    // What servers list is looked at again, so that a hash that was taken away
+    // is learned anew.
+    store::inventories::forget_generations_with(connection, id)?;
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Owns the table that says which scope each method needs, and how it is
+//! compared with the methods that are served. It does not check calls;
+//! [`super::layer`] does.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Scope;
+use crate::layers::Methods;
+
+/// Which scope each method of a service needs.
+///
+/// ```
+/// use service_kit::auth::{Access, Scope};
+///
+/// const ACCESS: Access = Access::new(&[
+///     ("stablequeue.jobs.v1.JobService/SubmitJob", Scope::JobsWrite),
+///     ("stablequeue.jobs.v1.JobService/GetJob", Scope::JobsRead),
+/// ]);
+/// assert_eq!(ACCESS.rules().count(), 2);
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Access(&'static [(&'static str, Scope)]);
+
+impl Access {
+    /// A table of rules: the full name of a method, `package.Service/Method`,
+    /// and the scope it needs. Served methods without a rule need
+    /// [`Scope::Admin`].
+    pub const fn new(rules: &'static [(&'static str, Scope)]) -> Self {
+        Self(rules)
+    }
+
+    /// The rules, in the order of the table.
+    pub fn rules(&self) -> impl Iterator<Item = (&'static str, Scope)> {
+        self.0.iter().copied()
+    }
+
+    /// The scope of every described method and of every rule, by request path.
+    pub(super) fn by_path(&self, methods: &Methods) -> HashMap<String, Scope> {
+        let described = methods
+            .paths()
+            .map(|(_, path)| (path.to_owned(), Scope::Admin));
+        let ruled = self.rules().map(|(name, scope)| (path_of(name), scope));
+        described.chain(ruled).collect()
+    }
+}
+
+/// The methods of the `served` services (full names) that have no rule. A
+/// service's test keeps this empty.
+///
+/// # Errors
+/// When the descriptor set is not one.
+pub fn methods_without_rule(
+    descriptor_set: &[u8],
+    served: &[&str],
+    access: Access,
+) -> Result<Vec<String>, prost::DecodeError> {
+    let ruled: HashSet<_> = access.rules().map(|(name, _)| name).collect();
+    let mut missing = served_methods(descriptor_set, served)?;
+    missing.retain(|name| !ruled.contains(name.as_str()));
+    missing.sort();
+    Ok(missing)
+}
+
+/// The rules that name no method of the `served` services, or one that an
+/// earlier rule has named. A service's test keeps this empty.
+///
+/// # Errors
+/// When the descriptor set is not one.
+pub fn rules_without_method(
+    descriptor_set: &[u8],
+    served: &[&str],
+    access: Access,
+) -> Result<Vec<&'static str>, prost::DecodeError> {
+    let mut open: HashSet<_> = served_methods(descriptor_set, served)?
+        .into_iter()
+        .collect();
+    let names = access.rules().map(|(name, _)| name);
+    Ok(names.filter(|name| !open.remove(*name)).collect())
+}
+
+fn served_methods(
+    descriptor_set: &[u8],
+    served: &[&str],
+) -> Result<Vec<String>, prost::DecodeError> {
+    let methods = Methods::read(&[descriptor_set])?;
+    let names = methods
+        .paths()
+        .filter(|(service, _)| served.contains(service))
+        .map(|(_, path)| path.trim_start_matches('/').to_owned());
+    Ok(names.collect())
+}
+
+fn path_of(name: &str) -> String {
+    format!("/{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET: &[u8] = tonic_health::pb::FILE_DESCRIPTOR_SET;
+    const HEALTH: &str = "grpc.health.v1.Health";
+    const CHECK: (&str, Scope) = ("grpc.health.v1.Health/Check", Scope::JobsRead);
+
+    #[test]
+    fn a_method_without_a_rule_is_found_and_needs_admin() {
+        const ACCESS: Access = Access::new(&[CHECK]);
+        let missing = methods_without_rule(SET, &[HEALTH], ACCESS).unwrap();
+        assert!(missing.contains(&"grpc.health.v1.Health/Watch".to_owned()));
+        assert!(!missing.contains(&CHECK.0.to_owned()));
+        assert!(
+            methods_without_rule(SET, &["other"], ACCESS)
+                .unwrap()
+                .is_empty()
+        );
+        let scopes = ACCESS.by_path(&Methods::read(&[SET]).unwrap());
+        assert_eq!(scopes["/grpc.health.v1.Health/Watch"], Scope::Admin);
+        assert_eq!(scopes["/grpc.health.v1.Health/Check"], CHECK.1);
+    }
+
+    #[test]
+    fn a_rule_without_a_method_or_given_twice_is_found() {
+        const ACCESS: Access = Access::new(&[
+            CHECK,
+            ("grpc.health.v1.Health/Heal", Scope::Admin),
+            ("grpc.health.v1.Health/Check", Scope::Admin),
+        ]);
+        let wrong = rules_without_method(SET, &[HEALTH], ACCESS).unwrap();
+        assert_eq!(wrong, ["grpc.health.v1.Health/Heal", CHECK.0]);
+        let foreign = rules_without_method(SET, &[], Access::new(&[CHECK])).unwrap();
+        assert_eq!(foreign, [CHECK.0]);
+        assert!(rules_without_method(b"\xff\xff", &[], ACCESS).is_err());
+    }
+}
