@@ -13,7 +13,6 @@ pub mod harvest;
 pub mod heal;
 pub mod housekeeping;
 pub mod monitor;
-mod orphans;
 pub mod reconcile;
 pub mod recovery;
 pub mod settle;

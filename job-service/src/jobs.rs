@@ -22,7 +22,7 @@ pub mod watch;
 
 pub use batch::{BATCH_JOBS_MAX, BatchItem, TakenBatch, TakenJob};
 pub use change::JobChange;
-pub use delete::remove_unused;
+pub use delete::remove_unneeded;
 pub use submit::Submission;
 
 /// How many attempts a job may spend when it does not say.

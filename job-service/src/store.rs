@@ -17,6 +17,7 @@ mod schema;
 pub mod servers;
 #[cfg(test)]
 mod tests;
+pub mod unneeded_files;
 
 /// A connection to the database, for use cases that join several tables in one
 /// transaction.

@@ -179,3 +179,9 @@ CREATE TABLE request_ids (
 ) WITHOUT ROWID;
 
 CREATE INDEX idx_request_ids_created ON request_ids (created_at);
+
+CREATE TABLE unneeded_files (
+    sha256 TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (sha256, media_type)
+) WITHOUT ROWID;

@@ -1,13 +1,14 @@
 //! Tidies up now and then: counts jobs for the figures, drops old events and
-//! request ids and files that no row names, and takes up attempts that nobody
+//! request ids and files of deleted jobs, and takes up attempts that nobody
 //! attends to.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::{orphans::Orphans, recovery};
+use super::recovery;
 use crate::{
     core::Core,
     error::Error,
+    jobs::remove_unneeded,
     metrics::StateLabel,
     store::{events, jobs, request_ids},
 };
@@ -23,11 +24,10 @@ const REQUEST_IDS_AT_MOST: usize = 50_000;
 /// Tidies up until the service stops.
 pub async fn run(core: Arc<Core>) {
     let mut unattended = HashSet::new();
-    let mut orphans = Orphans::default();
     loop {
         // At once too: a crash may have left some.
-        if let Err(error) = orphans.round(&core).await {
-            tracing::error!(%error, "image files could not be compared with the rows");
+        if let Err(error) = remove_unneeded(&core).await {
+            tracing::error!(%error, "files of deleted jobs could not be removed");
         }
         tokio::select! {
             () = core.clock.sleep(ROUND) => {}

@@ -202,24 +202,3 @@ fn a_file_is_kept_while_anybody_holds_its_pin() {
     assert!(!is_kept(&store, &plain));
     assert!(is_kept(&store, &other));
 }
-
-#[test]
-fn files_are_listed_in_order_piece_by_piece() {
-    let (_folder, store) = store();
-    let mut all: Vec<String> = (1..20)
-        .map(|size| store.put(store.stage(&png(8, size)).unwrap()).unwrap())
-        .map(|stored| stored.sha256)
-        .collect();
-    all.sort();
-    let mut seen: Vec<String> = Vec::new();
-    loop {
-        let after = seen.last().cloned().unwrap_or_default();
-        let some = store.files_after(&after, 3).unwrap();
-        assert!(some.len() <= 3);
-        if some.is_empty() {
-            break;
-        }
-        seen.extend(some.into_iter().map(|file| file.sha256));
-    }
-    assert_eq!(seen, all);
-}

@@ -7,12 +7,7 @@ use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{ImageError, ImageStore, extension_of, sync_dir};
-
-/// Hexadecimal digits of a file's digest.
-const DIGEST_DIGITS: usize = 64;
-/// The media types of files and their endings.
-const MEDIA_TYPES: [&str; 3] = ["image/png", "image/jpeg", "image/webp"];
+use super::{ImageError, ImageStore, sync_dir};
 
 /// Digests that are about to get a row, each with how many hold it.
 #[derive(Debug, Default)]
@@ -96,50 +91,4 @@ impl ImageStore {
         }
         Ok(gone)
     }
-
-    /// The files of the store after one, at most `limit`, by digest. Whatever
-    /// else lies in the folders is not the store's and is left out.
-    pub fn files_after(&self, after: &str, limit: usize) -> Result<Vec<ImageFile>, ImageError> {
-        let first = after
-            .get(..2)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            .unwrap_or(0);
-        let mut found = Vec::new();
-        for folder in first..=u8::MAX {
-            let folder = format!("{folder:02x}");
-            let entries = match fs::read_dir(self.dir.join(&folder)) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let mut files = Vec::new();
-            for entry in entries {
-                let name = entry?.file_name();
-                let file = name.to_str().and_then(|name| file_of(&folder, name));
-                files.extend(file.filter(|file| file.sha256.as_str() > after));
-            }
-            files.sort_unstable();
-            found.extend(files);
-            if found.len() >= limit {
-                found.truncate(limit);
-                break;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The file that a name stands for, if it is one of the store's.
-fn file_of(folder: &str, name: &str) -> Option<ImageFile> {
-    let (sha256, extension) = name.split_once('.')?;
-    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let media_type = MEDIA_TYPES
-        .into_iter()
-        .find(|media_type| extension_of(media_type) == extension)?;
-    let ours =
-        sha256.len() == DIGEST_DIGITS && sha256.starts_with(folder) && sha256.bytes().all(digit);
-    ours.then(|| ImageFile {
-        sha256: sha256.to_owned(),
-        media_type: media_type.to_owned(),
-    })
 }

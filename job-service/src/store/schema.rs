@@ -137,6 +137,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    unneeded_files (sha256, media_type) {
+        sha256 -> Text,
+        media_type -> Text,
+    }
+}
+
+diesel::table! {
     queue_totals (id) {
         id -> Integer,
         jobs -> BigInt,

@@ -1,7 +1,9 @@
 //! A job is deleted with everything that is only its own.
 
 use anyhow::{Context as _, Result};
-use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, sqlite::SqliteConnection};
+use diesel::{
+    Connection as _, QueryableByName, RunQueryDsl as _, sql_types::Text, sqlite::SqliteConnection,
+};
 use service_kit::status::reason_of;
 use stablequeue_proto::jobs::v1::{
     self as jobs, DeleteJobRequest, GenerationParams, JobEventType, JobState, ServerUsage,
@@ -225,30 +227,40 @@ async fn nothing_of_a_deleted_job_is_left_but_its_history() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_a_crash_left_is_removed_after_the_next_start() -> Result<()> {
+async fn what_a_crash_left_of_a_deletion_goes_at_the_next_start_and_nothing_else() -> Result<()> {
     let mut pair = Pair::start(PairOptions::default()).await?;
     let sim = Sim::instant().await?;
     pair.add("gpu", &sim).await?;
     let id = pair.submit(twin()).await?;
     pair.completed(&id).await?;
-    let kept = pair.image_path(&pair.images(&id).await?[0].sha256);
+    let used = pair.images(&id).await?[0].sha256.clone();
     pair.stop_jobs().await?;
-    let orphans = ["00", "9a", "ff"].map(|start| pair.image_path(&start.repeat(32)));
-    let foreign = pair.folder.path().join("images/ff/notes.png");
-    for file in orphans.iter().chain([&foreign]) {
+    let [noted, unknown] = ["9a", "ff"].map(|start| start.repeat(32));
+    for sha256 in [&noted, &unknown] {
+        let file = pair.image_path(sha256);
         std::fs::create_dir_all(file.parent().context("no folder")?)?;
         std::fs::write(file, "left")?;
     }
+    let mut conn = SqliteConnection::establish(&pair.jobs_database().to_string_lossy())?;
+    for sha256 in [&noted, &used] {
+        diesel::sql_query("INSERT INTO unneeded_files VALUES (?, 'image/png')")
+            .bind::<Text, _>(sha256)
+            .execute(&mut conn)?;
+    }
+    drop(conn);
     pair.start_jobs().await?;
-    wait::until("the orphans are removed", || async {
-        let left: Vec<_> = orphans.iter().filter(|file| file.exists()).collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
+    wait::until("the deletion is finished", || async {
+        match rows(&pair, "unneeded_files").map_err(|error| error.to_string())? {
+            0 => Ok(()),
+            left => Err(format!("{left} files are noted")),
         }
     })
     .await?;
-    assert!(kept.is_file() && foreign.is_file());
+    assert!(!pair.image_path(&noted).exists());
+    assert!(pair.image_path(&used).is_file(), "a job has it");
+    assert!(
+        pair.image_path(&unknown).is_file(),
+        "a restored database may not know it"
+    );
     Ok(())
 }

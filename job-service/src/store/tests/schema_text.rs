@@ -12,7 +12,8 @@ fn the_snapshot_of_the_schema_is_current() {
         "SELECT sql || ';' AS text FROM sqlite_master
          WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND tbl_name IN (
              'jobs', 'api_keys', 'job_attempts', 'job_events', 'job_images', 'forge_servers',
-             'input_images', 'job_input_images', 'queue_totals', 'request_ids')
+             'input_images', 'job_input_images', 'queue_totals', 'request_ids',
+             'unneeded_files')
          ORDER BY tbl_name, type DESC, name",
     );
     let current = format!(

@@ -1,0 +1,1 @@
+DROP TABLE unneeded_files;
