@@ -46,12 +46,14 @@ pub(super) fn routes(health: &HealthReporter, options: &ServerOptions) -> Result
     Ok(routes.add_service(v1).add_service(v1alpha).prepare())
 }
 
-/// The given descriptor sets and those of the standard services.
+/// The given descriptor sets, those of the standard services, and those of the
+/// details that errors carry, so that callers like grpcurl can show them.
 pub(super) fn descriptor_sets(options: &ServerOptions) -> Vec<&'static [u8]> {
     let mut sets = options.descriptor_sets.clone();
     sets.push(tonic_health::pb::FILE_DESCRIPTOR_SET);
     sets.push(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET);
     sets.push(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+    sets.push(tonic_types::pb::FILE_DESCRIPTOR_SET);
     sets
 }
 

@@ -102,6 +102,28 @@ async fn v1alpha_lists_the_same_and_describes_symbols() {
 }
 
 #[tokio::test]
+async fn what_errors_carry_is_described_so_that_callers_can_show_it() {
+    use v1::server_reflection_request::MessageRequest::FileContainingSymbol;
+    use v1::server_reflection_response::MessageResponse;
+    let port = Port::open().await;
+    let client = port.client().await;
+    for detail in ["ErrorInfo", "BadRequest", "RetryInfo", "QuotaFailure"] {
+        let question = v1::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(FileContainingSymbol(format!("google.rpc.{detail}"))),
+        };
+        let answer: v1::ServerReflectionResponse = ask(&client, "v1", question).await.unwrap();
+        assert!(
+            matches!(
+                answer.message_response,
+                Some(MessageResponse::FileDescriptorResponse(_))
+            ),
+            "{detail}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn reflection_can_be_turned_off() {
     let port = Port::opened(Clock::system(), |options| options.reflection = false).await;
     let client = port.client().await;
