@@ -25,11 +25,14 @@ CALL_SECONDS = 60
 STATUS_BASE = 64
 NOT_FOUND = 5
 ABORTED = 10
+UNAUTHENTICATED = 16
 
 JOBS = "stablequeue.jobs.v1.JobService"
 SERVERS = "stablequeue.jobs.v1.ServerService"
 MODELS = "stablequeue.models.v1.ModelService"
 AVAILABILITY = "stablequeue.models.v1.AvailabilityService"
+KEYS = "stablequeue.jobs.v1.ApiKeyService"
+ADMIN = "stablequeue.admin.v1.AdminService"
 
 
 class Failed(Exception):
@@ -97,11 +100,18 @@ class Service:
         self.grpcurl = grpcurl
         self.address = address
         self.called = called
+        self.headers = []
+
+    def present(self, token):
+        """Sends a token with every call from now on; none with None."""
+        self.headers = ["-H", f"authorization: Bearer {token}"] if token else []
 
     def run(self, *arguments, data=None, wanted=0):
         """Runs grpcurl; answers the JSON values it prints."""
         with_data = ["-d", "@"] if data is not None else []
-        command = [self.grpcurl, "-plaintext", *with_data, self.address, *arguments]
+        command = [
+            self.grpcurl, "-plaintext", *self.headers, *with_data, self.address, *arguments,
+        ]
         text = "\n".join(json.dumps(message) for message in data or [])
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
@@ -133,7 +143,7 @@ class Service:
         self.called.add(method)
         print("   ", method, flush=True)
         command = [
-            self.grpcurl, "-plaintext", "-max-time", str(CALL_SECONDS),
+            self.grpcurl, "-plaintext", *self.headers, "-max-time", str(CALL_SECONDS),
             "-d", json.dumps(request), self.address, method,
         ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -171,6 +181,20 @@ def check_health(service, names):
     for name in ["", *sorted(names)]:
         answers = values(service.run("grpc.health.v1.Health/Check", data=[{"service": name}]))
         check(answers == [{"status": "SERVING"}], "health of", repr(name), answers)
+
+
+def call_admin(service, name, database):
+    """Every method of AdminService, which both services have."""
+    info = service.call(f"{ADMIN}/GetServiceInfo")
+    check(info["name"] == name and info["limits"], info)
+    state = service.call(f"{ADMIN}/GetDatabaseStatus")
+    check(state["database"] == database.name, state)
+    check("lastBackup" not in state and "pendingMigrations" not in state, state)
+    made = service.call(f"{ADMIN}/CreateBackup")["backup"]
+    file = database.with_name(made["name"])
+    check(file.stat().st_size == int(made["sizeBytes"]), made)
+    listed = service.call(f"{ADMIN}/ListBackups")["backups"]
+    check(listed == [made], listed)
 
 
 def call_models(service):
@@ -246,10 +270,46 @@ def call_models(service):
     check([each["hashSha256"] for each in models] == [sha256], models)
 
 
+def call_keys(service):
+    """Every method of ApiKeyService; from the first key on every call needs one."""
+    first = {"apiKey": {"name": "first", "scopes": ["admin"]}, "requestId": "first"}
+    made = service.call(f"{KEYS}/CreateApiKey", first)
+    service.call(f"{KEYS}/ListApiKeys", wanted=STATUS_BASE + UNAUTHENTICATED)
+    admin = made["proof"]["token"]
+    service.present(admin)
+    user = {"apiKey": {"name": "user", "scopes": ["jobs:read"]}, "requestId": "user"}
+    other = service.call(f"{KEYS}/CreateApiKey", user)
+    again = service.call(f"{KEYS}/CreateApiKey", user)
+    check("proof" not in again and again["apiKey"] == other["apiKey"], again)
+    key_id = other["apiKey"]["keyId"]
+    listed = service.call(f"{KEYS}/ListApiKeys")["apiKeys"]
+    check([each["name"] for each in listed] == ["first", "user"], listed)
+    change = {"keyId": key_id, "queuedJobsMax": 7, "etag": other["apiKey"]["etag"]}
+    changed = service.call(f"{KEYS}/UpdateApiKey", {"apiKey": change})["apiKey"]
+    check(changed["queuedJobsMax"] == 7, changed)
+    service.call(f"{KEYS}/UpdateApiKey", {"apiKey": change}, wanted=STATUS_BASE + ABORTED)
+    rotated = service.call(f"{KEYS}/RotateApiKey", {"keyId": key_id, "overlap": "0s"})
+    for token, wanted in (
+        (other["proof"]["token"], STATUS_BASE + UNAUTHENTICATED),
+        (rotated["proof"]["token"], 0),
+    ):
+        service.present(token)
+        service.call(f"{JOBS}/ListJobs", wanted=wanted)
+    service.present(admin)
+    used = service.call(f"{KEYS}/GetApiKey", {"keyId": key_id})["apiKey"]
+    check("lastUseTime" in used, used)
+    service.call(f"{KEYS}/DeleteApiKey", {"keyId": key_id})
+    service.call(f"{KEYS}/GetApiKey", {"keyId": key_id}, wanted=STATUS_BASE + NOT_FOUND)
+
+
 def call_servers(service, forge_url):
     """Every method of ServerService; ends with a healthy, cordoned server."""
     for alias, url in (("gpu", forge_url), ("gone", "http://127.0.0.1:9")):
-        server = {"alias": alias, "baseUrl": url, "usage": "SERVER_USAGE_DEDICATED"}
+        logins = {
+            "apiLogin": {"user": "fox", "password": "den"},
+            "uiLogin": {"user": "hare", "password": "form"},
+        }
+        server = {"alias": alias, "baseUrl": url, "usage": "SERVER_USAGE_DEDICATED", **logins}
         for _ in range(2):
             service.call(f"{SERVERS}/CreateServer", {"server": server, "requestId": f"add {alias}"})
     until = time.monotonic() + START_SECONDS
@@ -260,6 +320,8 @@ def call_servers(service, forge_url):
         check(time.monotonic() < until, "the server is not healthy:", probed)
     listed = service.call(f"{SERVERS}/ListServers")["servers"]
     check([each["alias"] for each in listed] == ["gone", "gpu"], listed)
+    check(all(each["hasApiLogin"] and each["hasUiLogin"] for each in listed), listed)
+    check(not any("apiLogin" in each or "uiLogin" in each for each in listed), listed)
     service.call(f"{SERVERS}/DeleteServer", {"alias": "gone"})
     service.call(f"{SERVERS}/GetServer", {"alias": "gone"}, wanted=STATUS_BASE + NOT_FOUND)
     refreshed = service.call(f"{SERVERS}/RefreshInventory", {"alias": "gpu"})["server"]["status"]
@@ -345,6 +407,7 @@ def check_all(arguments, folder, stack):
     forge = start(
         "forge-sim", "--listen", "127.0.0.1:0", "--data-dir", folder / "forge",
         "--step-time-ms", "0", "--load-time-ms", "0",
+        "--api-auth", "fox:den", "--gradio-auth", "hare:form",
     )
     models = start("model-service", *serve)
     models_address = models.said(serving)
@@ -353,23 +416,39 @@ def check_all(arguments, folder, stack):
     forge_url = forge.said(r"(http://127\.0\.0\.1:\d+)")
     called, served = set(), set()
     for address, names, calls in (
-        (models_address, {MODELS, AVAILABILITY}, [call_models]),
+        (
+            models_address,
+            {MODELS, AVAILABILITY, ADMIN},
+            [
+                lambda each: call_admin(each, "model-service", data / "mobilesd_models.sqlite"),
+                call_models,
+            ],
+        ),
         (
             jobs_address,
-            {JOBS, SERVERS},
-            [lambda each: call_servers(each, forge_url), lambda each: call_jobs(each, data / "images")],
+            {JOBS, SERVERS, KEYS, ADMIN},
+            [
+                call_keys,
+                lambda each: call_admin(each, "job-service", data / "mobilesd_jobs.sqlite"),
+                lambda each: call_servers(each, forge_url),
+                lambda each: call_jobs(each, data / "images"),
+            ],
         ),
     ):
-        service = Service(arguments.grpcurl, address, called)
+        service = Service(arguments.grpcurl, address, set())
         listed = service.names()
         check(names <= listed, "not listed:", names - listed)
         print("  ", address, *sorted(listed), flush=True)
         check_health(service, names)
-        ours = [name for name in listed if name.startswith("stablequeue.")]
-        for name in ours:
-            served |= {"/".join(method.rsplit(".", 1)) for method in service.names(name)}
+        ours = set()
+        for name in listed:
+            if name.startswith("stablequeue."):
+                ours |= {"/".join(method.rsplit(".", 1)) for method in service.names(name)}
         for each in calls:
             each(service)
+        check(service.called == ours, "never called here:", ours - service.called)
+        called |= service.called
+        served |= ours
     everything = declared(arguments.protos)
     check(served == everything, "declared and served differ:", served ^ everything)
     check(called == everything, "never called:", everything - called)

@@ -4,7 +4,9 @@ use std::{error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 8] = [
+    "stablequeue/admin/v1/admin_service.proto",
+    "stablequeue/jobs/v1/api_key_service.proto",
     "stablequeue/jobs/v1/job.proto",
     "stablequeue/jobs/v1/job_service.proto",
     "stablequeue/jobs/v1/server_service.proto",
@@ -29,6 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(std::env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
         .bytes(".stablequeue.jobs.v1.DownloadImageResponse.data")
+        // Theirs are written by hand, without what is secret.
+        .skip_debug([".stablequeue.jobs.v1.ServerLogin"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,28 +1,44 @@
 //! The gRPC surface: parse, one use case, convert. What an error looks like on
 //! the wire is decided here, once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use service_kit::{
+    admin::{ADMIN_SERVICE, Admin},
+    audit::{Audit, AuditedService},
+    auth::{REASON_SCOPE_MISSING, SCOPE_KEY, Scope},
     database::DatabaseError,
     status::{Failure, Violations},
 };
-use tonic::service::Routes;
+use stablequeue_proto::jobs::v1::api_key_service_server::{ApiKeyService, ApiKeyServiceServer};
+use tonic::service::{Interceptor, Routes, interceptor::InterceptedService};
 
-use crate::{error::Error, jobs::Jobs, request::Violation, servers::Servers};
+use crate::{
+    core::Core,
+    error::{Error, key_subject},
+    keys::Keys,
+    request::Violation,
+    servers::Servers,
+};
 
+pub(crate) mod access;
+mod api_key_service;
+mod authenticator;
 mod batch;
 pub mod convert;
 mod download;
 mod job_service;
 mod parse;
 mod server_service;
+mod viewer;
 mod watch;
 
 /// Full names of the services offered, for health and reflection.
-pub const SERVICE_NAMES: [&str; 2] = [
+pub const SERVICE_NAMES: [&str; 4] = [
     "stablequeue.jobs.v1.JobService",
     "stablequeue.jobs.v1.ServerService",
+    "stablequeue.jobs.v1.ApiKeyService",
+    ADMIN_SERVICE,
 ];
 
 /// What a caller is told to wait when the service is too busy.
@@ -32,20 +48,41 @@ const RETRY_FULL: Duration = Duration::from_secs(10);
 /// What a caller is told to wait when the service stops.
 const RETRY_STOPPING: Duration = Duration::from_secs(5);
 
-/// The routes of both services. `message_bytes` limits a request.
+/// Bytes that a request about keys may have.
+const KEYS_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// The routes of all services. `message_bytes` limits a request.
 #[must_use]
-pub fn routes(jobs: Jobs, servers: Servers, message_bytes: usize) -> Routes {
+pub fn routes(core: Arc<Core>, servers: Servers, admin: &Admin, message_bytes: usize) -> Routes {
     use stablequeue_proto::jobs::v1::{
         job_service_server::JobServiceServer, server_service_server::ServerServiceServer,
     };
+    let keys = Arc::clone(&core.keys);
     Routes::new(
-        JobServiceServer::new(job_service::JobApi::new(jobs))
+        JobServiceServer::new(job_service::JobApi::new(core))
             .max_decoding_message_size(message_bytes),
     )
     .add_service(
         ServerServiceServer::new(server_service::ServerApi::new(servers))
             .max_decoding_message_size(message_bytes),
     )
+    .add_service(
+        ApiKeyServiceServer::new(api_key_service::ApiKeyApi::new(keys))
+            .max_decoding_message_size(KEYS_MESSAGE_BYTES),
+    )
+    .add_service(admin.server().max_decoding_message_size(message_bytes))
+}
+
+/// ApiKeyService for whoever is on the machine itself, for the admin socket;
+/// `introduce` says who that is, and `audit` notes what they do.
+pub(crate) fn local_keys<F: Interceptor>(
+    keys: Arc<Keys>,
+    audit: Audit,
+    introduce: F,
+) -> InterceptedService<AuditedService<ApiKeyServiceServer<impl ApiKeyService>>, F> {
+    let service = ApiKeyServiceServer::new(api_key_service::ApiKeyApi::local(keys))
+        .max_decoding_message_size(KEYS_MESSAGE_BYTES);
+    InterceptedService::new(AuditedService::new(service, audit), introduce)
 }
 
 /// What an error is on the wire.
@@ -54,6 +91,8 @@ impl From<Error> for Failure {
         let words = error.to_string();
         match error {
             Error::JobNotFound(id) => Failure::not_found("job", id),
+            Error::NotOwner(_) => Failure::permission_denied(REASON_SCOPE_MISSING, words)
+                .with_metadata(SCOPE_KEY, Scope::Admin.as_str()),
             Error::ImageNotFound { job_id, position } => {
                 Failure::not_found("image", format!("{job_id}/{position}"))
             }
@@ -68,14 +107,27 @@ impl From<Error> for Failure {
             Error::InventoryNotTaken { .. } => {
                 Failure::unavailable("INVENTORY_NOT_TAKEN", words, RETRY_STOPPING)
             }
+            Error::ApiKeyNotFound(id) => Failure::not_found("api_key", id),
+            Error::ApiKeyUnknownForm(id) => {
+                Failure::precondition("API_KEY_UNKNOWN_FORM", format!("api_key/{id}"), words)
+            }
+            Error::LastKeysAdmin(id) => {
+                Failure::precondition("LAST_KEYS_ADMIN", format!("api_key/{id}"), words)
+            }
+            Error::TooManyApiKeys(_) => {
+                Failure::exhausted("TOO_MANY_API_KEYS", "api_keys", &words, None)
+            }
+            Error::ScopeMissing(scope) => Failure::permission_denied(REASON_SCOPE_MISSING, words)
+                .with_metadata(SCOPE_KEY, scope.as_str()),
             Error::TooManyServers(_) => {
                 Failure::exhausted("TOO_MANY_SERVERS", "servers", &words, None)
             }
             Error::QueueFull { subject, .. } => {
                 Failure::exhausted("QUEUE_FULL", subject, words, Some(RETRY_FULL))
             }
-            Error::TooManyWatches(_) => {
-                Failure::exhausted("TOO_MANY_WATCHES", "watches", words, Some(RETRY_STOPPING))
+            Error::TooManyWatches { key_id, .. } => {
+                let subject = key_id.map_or_else(|| "watches".to_owned(), |id| key_subject(&id));
+                Failure::exhausted("TOO_MANY_WATCHES", subject, words, Some(RETRY_STOPPING))
             }
             Error::RequestIdReused(id) => {
                 Failure::new(tonic::Code::AlreadyExists, "REQUEST_ID_REUSED", words)
@@ -98,7 +150,10 @@ impl From<Error> for Failure {
             Error::AttemptOver { .. } => Failure::aborted("ATTEMPT_OVER", words),
             Error::Stopping => Failure::unavailable("STOPPING", words, RETRY_STOPPING),
             Error::Database(error) => database_failure(error),
-            error @ (Error::BrokenRow { .. } | Error::Images(_)) => {
+            Error::Vault(_) => {
+                Failure::precondition("CREDENTIALS_KEY_UNUSABLE", "credentials_key", words)
+            }
+            error @ (Error::BrokenRow { .. } | Error::Images(_) | Error::NoRandomness(_)) => {
                 Failure::internal_because(&error)
             }
         }

@@ -11,29 +11,19 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{
-    auth::{AUTHORIZATION_HEADER, Token},
-    clock::Clock,
-    shutdown::Shutdown,
-};
+use service_kit::{clock::Clock, shutdown::Shutdown};
 use stablequeue_proto::models::v1 as proto;
 use tokio::sync::watch;
-use tonic::{
-    Request, Status,
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
-};
 
 use crate::{
     board::Board,
     hints::Hints,
     job::{ModelRole, Requirement},
+    model_channel::ModelChannel,
 };
 
 /// How long a call may take before model-service counts as not answering.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an inventory may take to be taken over.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an answer is used again when nothing tells of a change.
@@ -104,23 +94,7 @@ impl From<tonic::Status> for Unavailable {
     }
 }
 
-/// Puts our token on every call.
-#[derive(Clone)]
-struct Present(Option<Token>);
-
-impl Interceptor for Present {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            let metadata = request.metadata_mut();
-            metadata.insert(AUTHORIZATION_HEADER, token.authorization());
-        }
-        Ok(request)
-    }
-}
-
-type Client = proto::availability_service_client::AvailabilityServiceClient<
-    InterceptedService<Channel, Present>,
->;
+type Client = proto::availability_service_client::AvailabilityServiceClient<ModelChannel>;
 
 /// The client.
 pub struct Availability {
@@ -136,32 +110,18 @@ pub struct Availability {
 }
 
 impl Availability {
-    /// A client that connects when it is first used, and presents the token if
-    /// there is one.
-    pub fn new(
-        url: &str,
-        token: Option<Token>,
-        clock: Clock,
-        board: Arc<Board>,
-        hints: Arc<Hints>,
-    ) -> Result<Self, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(url.to_owned())?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .connect_lazy();
-        Ok(Self {
-            client: proto::availability_service_client::AvailabilityServiceClient::with_interceptor(
-                channel,
-                Present(token),
-            ),
+    /// A client on this connection.
+    #[must_use]
+    pub fn new(channel: ModelChannel, clock: Clock, board: Arc<Board>, hints: Arc<Hints>) -> Self {
+        Self {
+            client: Client::new(channel),
             clock,
             board,
             hints,
             kept: Mutex::default(),
             forgotten: AtomicU64::new(0),
             connections: watch::Sender::new(0),
-        })
+        }
     }
 
     /// Counts the connections of the watch; a new one means that model-service
@@ -366,7 +326,8 @@ impl Availability {
     }
 }
 
-fn to_proto(reference: &Reference) -> proto::ModelReference {
+/// A reference as it is sent.
+pub(crate) fn to_proto(reference: &Reference) -> proto::ModelReference {
     let kind = if reference.is_lora {
         proto::ModelType::Lora
     } else {

@@ -8,16 +8,26 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use serde::Deserialize;
+use secrecy::SecretString;
 use service_kit::{
-    auth::Token, server::refuse_beyond_loopback, shutdown::GRACE_DEFAULT, telemetry::FILTER_DEFAULT,
+    auth::Token, server::refuse_wider_metrics, shutdown::GRACE_DEFAULT, telemetry::FILTER_DEFAULT,
 };
 
 use crate::{
     core::{Pace, ServiceLimits},
-    server::{Usage, alias_fault, parse_base_url},
+    keys::BootstrapKey,
+    seal::SealingKey,
+    server::parse_base_url,
     store::servers::NewServer,
 };
+
+mod api_key;
+mod credentials;
+mod servers;
+mod shown;
+
+pub use api_key::{ApiKeyCommand, CreateArgs, ListArgs, RevokeArgs};
+pub(crate) use shown::settings;
 
 /// The file name of the database.
 pub const DATABASE_FILE: &str = "mobilesd_jobs.sqlite";
@@ -48,6 +58,14 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Bring the database to the schema of this program, then end.
     Migrate(DataArgs),
+    /// Make, show and revoke API keys, also while the service runs.
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
+    /// Ask a running service whether it takes calls; ends with 0 when it does.
+    Healthcheck(HealthArgs),
+    /// Print every setting as serve would take it, secrets masked, after the
+    /// same checks.
+    PrintConfig(Box<ServeArgs>),
 }
 
 /// Where the data is, and how to log.
@@ -61,16 +79,28 @@ pub struct DataArgs {
     pub log: String,
 }
 
+/// Whom to ask, and about what.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Where the service listens; a wildcard address is asked on loopback.
+    #[arg(long, env = "JOB_SERVICE_LISTEN", default_value = LISTEN_DEFAULT)]
+    pub address: SocketAddr,
+    /// The full name of one of its gRPC services; absent is the whole process.
+    #[arg(long, default_value = "")]
+    pub service: String,
+}
+
 /// How to serve.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// See [`DataArgs`].
     #[command(flatten)]
     pub data: DataArgs,
-    /// Where to listen for gRPC; loopback only. Port 0 takes a free one.
+    /// Where to listen for gRPC; beyond loopback only when there is an API key.
+    /// Port 0 takes a free one.
     #[arg(long, env = "JOB_SERVICE_LISTEN", default_value = LISTEN_DEFAULT)]
     pub listen: SocketAddr,
-    /// Where to listen for Prometheus; loopback only.
+    /// Where to listen for Prometheus; beyond loopback only when --listen is.
     #[arg(long, env = "JOB_SERVICE_METRICS_LISTEN", default_value = METRICS_LISTEN_DEFAULT)]
     pub metrics_listen: SocketAddr,
     /// Where model-service is.
@@ -79,11 +109,32 @@ pub struct ServeArgs {
     /// The file that holds our token for model-service, where it wants one.
     #[arg(long, env = "JOB_SERVICE_MODEL_TOKEN_FILE")]
     pub model_token_file: Option<PathBuf>,
+    /// A file with the first API key: a token (sq_<prefix>_<secret>), or a key
+    /// and its secret (<key>:<secret>). It is installed with the scope admin
+    /// unless it is there already.
+    #[arg(long, env = "JOB_SERVICE_BOOTSTRAP_KEY_FILE")]
+    pub bootstrap_key_file: Option<PathBuf>,
     /// Forge servers to register when they are not there yet: a JSON list of
     /// objects with `alias`, `apiUrl` and, where wanted, `usage` (dedicated or
-    /// shared).
-    #[arg(long, env = "JOB_SERVICE_SERVERS")]
-    pub servers: Option<String>,
+    /// shared) and `auth` (`username` and `password` of its API).
+    #[arg(long, env = "JOB_SERVICE_SERVERS", hide_env_values = true)]
+    pub servers: Option<SecretString>,
+    /// A file with that list, instead of the list.
+    #[arg(long, env = "JOB_SERVICE_SERVERS_FILE")]
+    pub servers_file: Option<PathBuf>,
+    /// The key that encrypts the logins of servers: 32 bytes as 64 hexadecimal
+    /// digits or base64. Only for the environment; others see command lines.
+    #[arg(
+        long,
+        env = "JOB_SERVICE_CREDENTIALS_KEY",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub credentials_key: Option<SecretString>,
+    /// A file with that key. Without either, credentials.key in the data folder
+    /// is used, and made with the first login.
+    #[arg(long, env = "JOB_SERVICE_CREDENTIALS_KEY_FILE")]
+    pub credentials_key_file: Option<PathBuf>,
     /// Milliseconds between two probes of a server.
     #[arg(long, env = "JOB_SERVICE_PROBE_MS", default_value_t = 5_000,
           value_parser = clap::value_parser!(u64).range(50..=3_600_000))]
@@ -110,6 +161,11 @@ pub struct ServeArgs {
     #[arg(long, env = "JOB_SERVICE_QUEUED_JOBS_MAX", default_value_t = 100_000,
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub queued_jobs_max: u32,
+    /// Jobs of one key that may be pending, where the key does not say; 0 is as
+    /// many as of all keys together.
+    #[arg(long, env = "JOB_SERVICE_QUEUED_JOBS_PER_KEY_MAX", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub queued_jobs_per_key_max: u32,
     /// MiB that the requests of pending jobs may have, pictures included.
     #[arg(long, env = "JOB_SERVICE_QUEUED_MIB_MAX", default_value_t = 4_096,
           value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
@@ -118,6 +174,10 @@ pub struct ServeArgs {
     #[arg(long, env = "JOB_SERVICE_WATCHES_MAX", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub watches_max: u32,
+    /// Those of one key, where the key does not say.
+    #[arg(long, env = "JOB_SERVICE_WATCHES_PER_KEY_MAX", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub watches_per_key_max: u32,
     /// Seconds that running generations get after the signal to stop; after
     /// that they go on at their servers and are taken up by the next start.
     #[arg(long, env = "JOB_SERVICE_GRACE_SECONDS", default_value_t = GRACE_DEFAULT.as_secs(),
@@ -143,8 +203,10 @@ impl Command {
     #[must_use]
     pub fn log(&self) -> &str {
         match self {
-            Self::Serve(serve) => &serve.data.log,
+            Self::Serve(serve) | Self::PrintConfig(serve) => &serve.data.log,
             Self::Migrate(data) => &data.log,
+            Self::ApiKey(command) => &command.data().log,
+            Self::Healthcheck(_) => FILTER_DEFAULT,
         }
     }
 }
@@ -155,10 +217,16 @@ impl ServeArgs {
     /// # Errors
     /// All faults, one a line.
     pub fn config(&self) -> Result<Config, String> {
-        let mut faults: Vec<String> = [self.listen, self.metrics_listen]
-            .into_iter()
-            .filter_map(|address| refuse_beyond_loopback(address).err())
-            .collect();
+        let mut faults = Vec::new();
+        faults.extend(refuse_wider_metrics(self.listen, self.metrics_listen).err());
+        let bootstrap_key = match self.bootstrap_key_file.as_deref().map(read_key) {
+            None => None,
+            Some(Ok(key)) => Some(key),
+            Some(Err(fault)) => {
+                faults.push(format!("--bootstrap-key-file {fault}"));
+                None
+            }
+        };
         if let Err(fault) = parse_base_url(&self.model_service) {
             faults.push(format!("--model-service {fault}"));
         }
@@ -170,14 +238,8 @@ impl ServeArgs {
                 None
             }
         };
-        let servers = match self.servers.as_deref().map(parse_servers) {
-            None => Vec::new(),
-            Some(Ok(servers)) => servers,
-            Some(Err(found)) => {
-                faults.extend(found);
-                Vec::new()
-            }
-        };
+        let servers = self.server_list(&mut faults);
+        let credentials_key = self.credentials_key(&mut faults);
         if !faults.is_empty() {
             return Err(faults.join("\n"));
         }
@@ -186,7 +248,9 @@ impl ServeArgs {
             metrics_listen: Some(self.metrics_listen),
             model_service: self.model_service.clone(),
             model_token,
+            bootstrap_key,
             servers,
+            credentials_key,
             pace: Pace {
                 probe: Duration::from_millis(self.probe_ms),
                 progress: Duration::from_millis(self.progress_ms),
@@ -198,7 +262,9 @@ impl ServeArgs {
             limits: ServiceLimits {
                 queued_jobs: self.queued_jobs_max as usize,
                 queued_bytes: self.queued_mib_max * 1024 * 1024,
+                queued_jobs_per_key: Some(self.queued_jobs_per_key_max).filter(|most| *most > 0),
                 watches: self.watches_max as usize,
+                watches_per_key: self.watches_per_key_max,
             },
             grace: Duration::from_secs(self.grace_seconds),
         })
@@ -217,8 +283,13 @@ pub struct Config {
     pub model_service: String,
     /// Our token for model-service; `None` presents none.
     pub model_token: Option<Token>,
+    /// A key that is to be there after the start.
+    pub bootstrap_key: Option<BootstrapKey>,
     /// Servers to register when they are not there yet.
     pub servers: Vec<NewServer>,
+    /// The key that encrypts the logins of servers; `None` uses the one in the
+    /// data folder.
+    pub credentials_key: Option<SealingKey>,
     /// How patient the loops are.
     pub pace: Pace,
     /// How much the service takes on.
@@ -236,7 +307,9 @@ impl Config {
             metrics_listen: None,
             model_service: model_service.into(),
             model_token: None,
+            bootstrap_key: None,
             servers: Vec::new(),
+            credentials_key: None,
             pace: Pace::default(),
             limits: ServiceLimits::default(),
             grace: GRACE_DEFAULT,
@@ -251,96 +324,17 @@ fn read_token(path: &Path) -> Result<Token, String> {
     Token::parse(text.trim()).map_err(|_| format!("{}: holds no token", path.display()))
 }
 
+/// The digests of the key in a file, or why there is none; never a part of it.
+fn read_key(path: &Path) -> Result<BootstrapKey, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    BootstrapKey::parse(text.trim()).map_err(|_| format!("{}: holds no key", path.display()))
+}
+
 /// Where the database in a folder is.
 #[must_use]
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE_FILE)
-}
-
-/// One entry of the list of servers, in any of the shapes that the earlier
-/// application wrote: `auth` null or an object, or `username` and `password`
-/// beside the URL.
-#[derive(Deserialize)]
-struct Entry {
-    alias: String,
-    #[serde(rename = "apiUrl", alias = "base_url", alias = "url")]
-    api_url: String,
-    #[serde(default)]
-    usage: Option<String>,
-    #[serde(default)]
-    auth: serde_json::Value,
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    password: Option<String>,
-}
-
-/// The servers of a list, or everything that is wrong with it.
-fn parse_servers(text: &str) -> Result<Vec<NewServer>, Vec<String>> {
-    let entries: Vec<Entry> = serde_json::from_str(text)
-        .map_err(|error| vec![format!("--servers is not a list of servers: {error}")])?;
-    let mut faults = Vec::new();
-    let mut servers = Vec::new();
-    for (at, entry) in entries.into_iter().enumerate() {
-        match parse_entry(entry) {
-            Ok(server) => servers.push(server),
-            Err(found) => {
-                faults.extend(
-                    found
-                        .into_iter()
-                        .map(|fault| format!("--servers[{at}] {fault}")),
-                );
-            }
-        }
-    }
-    if faults.is_empty() {
-        Ok(servers)
-    } else {
-        Err(faults)
-    }
-}
-
-fn parse_entry(entry: Entry) -> Result<NewServer, Vec<String>> {
-    let Entry {
-        alias,
-        api_url,
-        usage,
-        auth,
-        username,
-        password,
-    } = entry;
-    let mut faults = Vec::new();
-    if let Some(fault) = alias_fault(&alias) {
-        faults.push(format!("alias {fault}"));
-    }
-    let base_url = parse_base_url(&api_url).unwrap_or_else(|fault| {
-        faults.push(format!("apiUrl {fault}"));
-        String::new()
-    });
-    let usage = match usage.as_deref() {
-        None => Usage::Dedicated,
-        Some(text) => Usage::parse(text).unwrap_or_else(|| {
-            faults.push(format!("usage {text:?} is neither dedicated nor shared"));
-            Usage::Dedicated
-        }),
-    };
-    let secret = |value: &Option<String>| value.as_ref().is_some_and(|text| !text.is_empty());
-    if !auth.is_null() || secret(&username) || secret(&password) {
-        faults.push(
-            "has credentials, which this version cannot keep safely; leave them out".to_owned(),
-        );
-    }
-    if faults.is_empty() {
-        Ok(NewServer {
-            alias,
-            base_url,
-            usage,
-            labels: std::collections::BTreeMap::new(),
-            enabled: true,
-        })
-    } else {
-        Err(faults)
-    }
 }
 
 #[cfg(test)]
@@ -351,7 +345,7 @@ mod tests {
         let line = std::iter::once("job-service").chain(arguments.iter().copied());
         match CommandLine::try_parse_from(line).unwrap().command() {
             Command::Serve(serve) => *serve,
-            Command::Migrate(_) => panic!("{arguments:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -367,32 +361,30 @@ mod tests {
     #[test]
     fn every_fault_is_named_at_once() {
         let faults = serve(&[
-            "--listen",
+            "--metrics-listen",
             "0.0.0.0:1",
+            "--bootstrap-key-file",
+            "/nowhere/key",
             "--model-service",
             "nowhere",
             "--servers",
-            r#"[{"alias":"","apiUrl":"x"},{"alias":"a","apiUrl":"http://h","auth":{"username":"u","password":"p"}}]"#,
+            r#"[{"alias":"","apiUrl":"x"},{"alias":"a","apiUrl":"http://h","auth":{"username":"","password":"hunter2"}}]"#,
+            "--credentials-key-file",
+            "/nowhere/credentials",
         ])
         .config()
         .unwrap_err();
         for part in [
             "0.0.0.0:1",
+            "--bootstrap-key-file",
             "--model-service",
             "[0] alias",
             "[0] apiUrl",
-            "[1] has credentials",
+            "[1] auth user",
+            "--credentials-key-file",
         ] {
             assert!(faults.contains(part), "{part}: {faults}");
         }
-    }
-
-    #[test]
-    fn the_list_of_the_earlier_application_is_taken() {
-        let servers =
-            parse_servers(r#"[{"alias":"Laptop","apiUrl":"http://127.0.0.1:7861/","auth":null}]"#)
-                .unwrap();
-        assert_eq!(servers[0].base_url, "http://127.0.0.1:7861");
-        assert_eq!(servers[0].usage, Usage::Dedicated);
+        assert!(!faults.contains("hunter2"), "{faults}");
     }
 }

@@ -4,10 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{clock::Clock, database::Database, shutdown::Shutdown};
-use tokio::sync::Semaphore;
 
 use crate::{
-    availability::Availability, board::Board, hints::Hints, images::ImageStore, metrics::Metrics,
+    availability::Availability, board::Board, dispatch::clients::Clients, hints::Hints,
+    images::ImageStore, keys::Keys, metrics::Metrics, model_uses::ModelUses, vault::Vault,
+    watches::Watches,
 };
 
 /// How patient the loops are. Every value has a default that suits one
@@ -69,8 +70,13 @@ pub struct ServiceLimits {
     pub queued_jobs: usize,
     /// Bytes that the requests of pending jobs may have, pictures included.
     pub queued_bytes: u64,
+    /// Jobs of one key that may be pending, where the key does not say; `None`
+    /// for as many as of all together.
+    pub queued_jobs_per_key: Option<u32>,
     /// Calls of WatchJob and WaitJob that may be open.
     pub watches: usize,
+    /// Those of one key, where the key does not say.
+    pub watches_per_key: u32,
 }
 
 impl Default for ServiceLimits {
@@ -78,7 +84,9 @@ impl Default for ServiceLimits {
         Self {
             queued_jobs: 100_000,
             queued_bytes: 4 * 1024 * 1024 * 1024,
+            queued_jobs_per_key: None,
             watches: 1_000,
+            watches_per_key: 100,
         }
     }
 }
@@ -99,6 +107,14 @@ pub struct Core {
     pub hints: Arc<Hints>,
     /// What model-service says.
     pub availability: Arc<Availability>,
+    /// What model-service is told of the models that jobs used.
+    pub model_uses: ModelUses,
+    /// API keys.
+    pub keys: Arc<Keys>,
+    /// What encrypts the logins of servers.
+    pub vault: Arc<Vault>,
+    /// The HTTP clients of servers.
+    pub clients: Clients,
     /// Figures.
     pub metrics: Metrics,
     /// The end of the service.
@@ -107,6 +123,6 @@ pub struct Core {
     pub pace: Pace,
     /// How much is taken on.
     pub limits: ServiceLimits,
-    /// One for each watch that may still be opened.
-    pub watches: Arc<Semaphore>,
+    /// The watches that are open.
+    pub watches: Arc<Watches>,
 }

@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod attempt;
 pub mod choose;
+pub mod clients;
 pub mod context;
 pub mod dispatcher;
 pub mod follow;

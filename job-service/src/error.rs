@@ -1,9 +1,12 @@
 //! Why an operation fails, in the words of jobs and servers. How that looks
 //! on the wire is decided in `api`.
 
-use service_kit::database::DatabaseError;
+use service_kit::{
+    auth::{NoRandomness, Scope},
+    database::DatabaseError,
+};
 
-use crate::{images::ImageError, job::JobState, request::Violation};
+use crate::{images::ImageError, job::JobState, request::Violation, vault::VaultFault};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +14,9 @@ pub enum Error {
     /// No job has this id.
     #[error("no job has the id {0:?}")]
     JobNotFound(String),
+    /// The caller sees this job, but only its owner and `admin` change it.
+    #[error("job {0} is not of this key; changing it needs a key with the scope admin")]
+    NotOwner(String),
     /// The job has no image at this position.
     #[error("job {job_id} has no image at position {position}")]
     ImageNotFound {
@@ -47,6 +53,27 @@ pub enum Error {
     /// There are as many servers as there may be.
     #[error("there are {0} servers already, which is the limit; delete one first")]
     TooManyServers(usize),
+    /// No key has this id.
+    #[error("no key has the id {0:?}")]
+    ApiKeyNotFound(String),
+    /// There are as many keys as there may be.
+    #[error("there are {0} keys already, which is the limit; delete one first")]
+    TooManyApiKeys(usize),
+    /// A key whose form is of another program.
+    #[error("key {0} is of a form that this version does not know; make a new one and delete it")]
+    ApiKeyUnknownForm(String),
+    /// The caller lacks a scope that the key has or is to get.
+    #[error("this needs a key with the scope {0} itself")]
+    ScopeMissing(Scope),
+    /// Nobody could manage keys any more.
+    #[error(
+        "key {0} is the last one that can manage keys; give another one keys:admin first, or use \
+         job-service api-key on the machine itself"
+    )]
+    LastKeysAdmin(String),
+    /// No secret can be made.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
     /// The caller's etag is not the current one.
     #[error("{0} has changed since the etag was read; read it again")]
     EtagMismatch(String),
@@ -56,16 +83,25 @@ pub enum Error {
     /// As much waits as may.
     #[error("the queue is full: {what}, and {limit} is the limit; send it again later")]
     QueueFull {
-        /// Of what there is too much: `queued_jobs` or `queued_bytes`.
-        subject: &'static str,
+        /// Of what there is too much: `queued_jobs`, `queued_bytes` or a
+        /// [`key_subject`].
+        subject: String,
         /// How much there would be, in words.
         what: String,
         /// How much there may be.
         limit: u64,
     },
     /// As many watches are open as may be.
-    #[error("{0} watches are open, which is the limit; close one, or try again later")]
-    TooManyWatches(usize),
+    #[error(
+        "{limit} watches{} are open, which is the limit; close one, or try again later",
+        if key_id.is_some() { " of this key" } else { "" }
+    )]
+    TooManyWatches {
+        /// The key that has so many; `None` when all together do.
+        key_id: Option<String>,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Fields of the request are wrong; all of them.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
@@ -112,12 +148,21 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The key of logins cannot be used.
+    #[error("the login cannot be stored: {0}")]
+    Vault(#[from] VaultFault),
     /// Reading or writing an image file failed.
     #[error(transparent)]
     Images(#[from] ImageError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+}
+
+/// How a limit of one key is named.
+#[must_use]
+pub fn key_subject(key_id: &str) -> String {
+    format!("api_key/{key_id}")
 }
 
 impl From<diesel::result::Error> for Error {

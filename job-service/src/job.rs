@@ -75,6 +75,8 @@ pub struct Job {
     pub resolved_checkpoint: Option<String>,
     /// The batch it was submitted in.
     pub batch_id: Option<String>,
+    /// The key that submitted it.
+    pub key_id: Option<String>,
     /// Grows with every change.
     pub revision: i32,
 }

@@ -11,15 +11,18 @@ use crate::{
         Connection, attempts, events, images,
         jobs::{self, Cursor, JobFilter},
     },
+    viewer::Viewer,
 };
 
 mod admission;
 mod batch;
 mod change;
 mod delete;
+mod ownership;
 mod submit;
 pub mod watch;
 
+use admission::KeyQuota;
 pub use batch::{BATCH_JOBS_MAX, BatchItem, TakenBatch, TakenJob};
 pub use change::JobChange;
 pub use delete::remove_unneeded;
@@ -52,26 +55,31 @@ pub struct Details {
     pub attempts: Vec<Attempt>,
 }
 
-/// The use cases of jobs.
+/// The use cases of jobs, for one caller: what it may not see is not there for
+/// it.
 #[derive(Clone)]
 pub struct Jobs {
     core: Arc<Core>,
+    viewer: Arc<Viewer>,
 }
 
 impl Jobs {
-    /// Use cases on this core.
+    /// Use cases on this core, for this caller.
     #[must_use]
-    pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
+    pub fn new(core: Arc<Core>, viewer: Viewer) -> Self {
+        Self {
+            core,
+            viewer: Arc::new(viewer),
+        }
     }
 
     /// One job.
     pub async fn get(&self, id: &str) -> Result<Shown, Error> {
-        let id = id.to_owned();
+        let (viewer, id) = (Arc::clone(&self.viewer), id.to_owned());
         let mut shown = self
             .core
             .database
-            .read("get_job", move |conn| shown(conn, &id))
+            .read("get_job", move |conn| shown(conn, &viewer, &id))
             .await?;
         shown.job.hold = self.core.board.hold_of(&shown.job);
         Ok(shown)
@@ -79,10 +87,11 @@ impl Jobs {
 
     /// The rest of a full view.
     pub async fn details(&self, id: &str) -> Result<Details, Error> {
-        let id = id.to_owned();
+        let (viewer, id) = (Arc::clone(&self.viewer), id.to_owned());
         self.core
             .database
             .read("job_details", move |conn| {
+                ownership::seen(conn, &viewer, &id)?;
                 Ok(Details {
                     request_json: jobs::request_json(conn, &id)?,
                     attempts: attempts::of_job(conn, &id, ATTEMPTS_SHOWN)?,
@@ -92,13 +101,15 @@ impl Jobs {
     }
 
     /// Jobs by filter after a cursor, at most `limit`, and the place in the
-    /// history up to which they are current.
+    /// history up to which they are current. The caller's own only, unless it
+    /// sees everybody's.
     pub async fn list(
         &self,
-        filter: JobFilter,
+        mut filter: JobFilter,
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<(Vec<Shown>, i64), Error> {
+        filter.whose = self.viewer.narrow(filter.whose);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (mut shown, sequence) = self
             .core
@@ -130,11 +141,11 @@ impl Jobs {
     /// written and its attempt told. One that has ended stays as it is.
     pub async fn cancel(&self, id: &str) -> Result<Shown, Error> {
         let now = self.core.clock.now();
-        let job_id = id.to_owned();
+        let (viewer, job_id) = (Arc::clone(&self.viewer), id.to_owned());
         self.core
             .database
             .write("cancel_job", move |conn| {
-                let job = jobs::get(conn, &job_id)?;
+                let job = ownership::changed(conn, &viewer, &job_id)?;
                 match job.state {
                     JobState::Pending => jobs::cancel_pending(conn, &job_id, now)?,
                     JobState::Processing => jobs::mark_cancel(conn, &job_id, now)?,
@@ -164,11 +175,11 @@ impl Jobs {
 
     /// The images of a job.
     pub async fn images(&self, id: &str) -> Result<Vec<Image>, Error> {
-        let id = id.to_owned();
+        let (viewer, id) = (Arc::clone(&self.viewer), id.to_owned());
         self.core
             .database
             .read("list_job_images", move |conn| {
-                jobs::get(conn, &id)?;
+                ownership::seen(conn, &viewer, &id)?;
                 images::of_job(conn, &id)
             })
             .await
@@ -176,18 +187,19 @@ impl Jobs {
 
     /// One image of a job.
     pub async fn image(&self, id: &str, position: i32) -> Result<Image, Error> {
-        let id = id.to_owned();
+        let (viewer, id) = (Arc::clone(&self.viewer), id.to_owned());
         self.core
             .database
             .read("get_job_image", move |conn| {
-                jobs::get(conn, &id)?;
+                ownership::seen(conn, &viewer, &id)?;
                 images::get(conn, &id, position)
             })
             .await
     }
 
-    /// The events of a job after a place in the history.
-    pub async fn events_after(&self, id: &str, after: i64) -> Result<Vec<Event>, Error> {
+    /// The events of a job after a place in the history. Whether the caller may
+    /// see it was asked before.
+    async fn events_after(&self, id: &str, after: i64) -> Result<Vec<Event>, Error> {
         let id = id.to_owned();
         self.core
             .database
@@ -197,19 +209,39 @@ impl Jobs {
             .await
     }
 
-    /// What everything here stands on.
+    /// What the caller's key may have waiting; `None` where only all together
+    /// are bounded.
+    fn quota(&self) -> Option<KeyQuota> {
+        let key_id = self.viewer.key_id()?;
+        let own = self.core.keys.limits_of(key_id).queued_jobs_max;
+        let most = own.or(self.core.limits.queued_jobs_per_key)?;
+        Some(KeyQuota {
+            key_id: key_id.to_owned(),
+            queued_jobs: most.into(),
+        })
+    }
+
+    /// The caller's key and how many watches it may have open.
+    fn watches_of_key(&self) -> Option<(&str, usize)> {
+        let key_id = self.viewer.key_id()?;
+        let own = self.core.keys.limits_of(key_id).watches_max;
+        let most = own.unwrap_or(self.core.limits.watches_per_key);
+        Some((key_id, usize::try_from(most).unwrap_or(usize::MAX)))
+    }
+
+    /// The caller.
     #[must_use]
-    pub fn core(&self) -> &Arc<Core> {
-        &self.core
+    pub fn viewer(&self) -> &Viewer {
+        &self.viewer
     }
 }
 
 /// A job, its hold as it was last written.
-fn shown(conn: &mut Connection, id: &str) -> Result<Shown, Error> {
+fn shown(conn: &mut Connection, viewer: &Viewer, id: &str) -> Result<Shown, Error> {
     // The place first: what happens meanwhile comes again, and nothing is
     // missed.
     let sequence = events::last_sequence(conn)?;
-    let job = jobs::get(conn, id)?;
+    let job = ownership::seen(conn, viewer, id)?;
     let attempt = attempts::newest(conn, id)?;
     Ok(Shown {
         job,

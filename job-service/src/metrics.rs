@@ -49,6 +49,8 @@ pub struct Metrics {
     pub image_bytes: Counter<u64, AtomicU64>,
     /// Attempts whose writes came too late and changed nothing.
     pub late_writes: Counter,
+    /// Uses of models that model-service was not told of.
+    pub model_uses_dropped: Counter,
 }
 
 impl Metrics {
@@ -65,6 +67,7 @@ impl Metrics {
             images: Counter::default(),
             image_bytes: Counter::default(),
             late_writes: Counter::default(),
+            model_uses_dropped: Counter::default(),
         };
         registry.register("jobs_submitted", "Jobs taken", metrics.submitted.clone());
         registry.register(
@@ -97,6 +100,11 @@ impl Metrics {
             "late_writes",
             "Writes of attempts that were over, which changed nothing",
             metrics.late_writes.clone(),
+        );
+        registry.register(
+            "model_uses_dropped",
+            "Uses of models that model-service was not told of",
+            metrics.model_uses_dropped.clone(),
         );
         metrics
     }

@@ -9,10 +9,12 @@ use service_kit::clock::Clock;
 use service_kit::exit::Exit;
 use service_kit::shutdown::Shutdown;
 use service_kit::telemetry::{self, LogFormat};
-use service_kit::{server, status};
+use service_kit::{health, server, status};
 
-use crate::config::{Command, CommandLine, ServeArgs};
+use crate::config::{self, ApiKeyCommand, Command, CommandLine, HealthArgs, ServeArgs};
 use crate::run::{migrate, start_until};
+
+mod api_key;
 
 /// Does what the command line says and tells how it ended.
 pub fn main() -> ExitCode {
@@ -40,7 +42,48 @@ pub fn main() -> ExitCode {
             }
             Err(error) => end(error.exit(), &error),
         },
+        Command::ApiKey(command) => keys(&command),
+        Command::Healthcheck(asked) => check_health(&asked),
+        Command::PrintConfig(serve) => print_config(&serve),
         Command::Serve(serve) => run(&serve),
+    }
+}
+
+/// Prints what the command answers: a new key with its secret goes to the
+/// terminal and nowhere else.
+#[tokio::main]
+async fn keys(command: &ApiKeyCommand) -> ExitCode {
+    match api_key::perform(command, Clock::system()).await {
+        Ok(answer) => {
+            println!("{answer}");
+            Exit::Clean.into()
+        }
+        Err(error) => end(error.exit(), &error),
+    }
+}
+
+/// Says on one line why the service is not healthy. Nothing is logged: a probe
+/// asks every few seconds.
+#[tokio::main]
+async fn check_health(asked: &HealthArgs) -> ExitCode {
+    match health::check(asked.address, &asked.service, &Clock::system()).await {
+        Ok(()) => Exit::Clean.into(),
+        Err(error) => {
+            eprintln!("job-service: {}", status::error_chain(&error));
+            Exit::Failure.into()
+        }
+    }
+}
+
+/// Prints the settings even where they are faulty; then the faults are said too.
+fn print_config(serve: &ServeArgs) -> ExitCode {
+    match config::settings(std::env::args_os()) {
+        Ok(settings) => println!("{settings:#}"),
+        Err(error) => return end(Exit::BadConfiguration, &error),
+    }
+    match serve.config() {
+        Ok(_) => Exit::Clean.into(),
+        Err(faults) => end(Exit::BadConfiguration, &*Box::<dyn Error>::from(faults)),
     }
 }
 

@@ -1,29 +1,22 @@
 //! Starts and ends the service. The process (signals, exit codes) is
 //! `program`'s.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus_client::registry::Registry;
 use service_kit::{
+    admin::Admin,
+    audit::{Audit, AuditLimits},
     clock::Clock,
-    database::{
-        Database, DatabaseError, DatabaseFigures, DatabaseLock, DatabaseOptions, LockError,
-    },
-    exit::Exit,
+    database::{Database, DatabaseError, DatabaseFigures, DatabaseLock, DatabaseOptions},
     layers::RpcMetrics,
     metrics_http::{self, MetricsHttp},
-    migrate::{self, MigrateError, MigrateOptions, MigrationReport, Schema},
-    server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions},
+    migrate::{self, MigrateOptions, MigrationReport, Schema},
+    server::{self, Limits, Server, ServerHandle, ServerOptions},
     shutdown::Shutdown,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
 use crate::{
     api,
@@ -31,14 +24,25 @@ use crate::{
     board::Board,
     config::{self, Config, IMAGES_FOLDER},
     core::Core,
-    dispatch::{dispatcher, housekeeping, monitor::Monitors, recovery},
+    dispatch::{clients::Clients, dispatcher, housekeeping, monitor::Monitors, recovery},
     error::Error,
     hints::Hints,
-    images::{ImageError, ImageStore},
-    jobs::Jobs,
+    images::ImageStore,
+    keys::Keys,
     metrics::Metrics,
+    model_channel,
+    model_uses::{self, ModelUses},
     servers::Servers,
+    vault::Vault,
+    watches::Watches,
 };
+
+mod admin;
+mod error;
+mod keys;
+
+pub use error::StartError;
+pub(crate) use keys::open_keys;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/jobs");
 const PROGRAM: &str = concat!("job-service ", env!("CARGO_PKG_VERSION"));
@@ -52,75 +56,6 @@ pub const fn schema() -> Schema {
         database: "mobilesd_jobs",
         migrations: MIGRATIONS,
         program: PROGRAM,
-    }
-}
-
-/// Why the service did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder cannot be made.
-    #[error("cannot make the data folder {path}: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The database cannot be locked.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The database was not migrated.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    /// The database cannot be opened.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    /// What is in the database cannot be used.
-    #[error(transparent)]
-    Content(#[from] Error),
-    /// The folder of images cannot be used.
-    #[error(transparent)]
-    Images(#[from] ImageError),
-    /// The gRPC port cannot be opened.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The address of model-service cannot be used.
-    #[error("the address of model-service cannot be used: {0}")]
-    ModelService(#[from] tonic::transport::Error),
-    /// The port for Prometheus cannot be opened.
-    #[error("cannot listen on {address} for Prometheus: {source}")]
-    Metrics {
-        /// The address.
-        address: SocketAddr,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The start was interrupted by a panic.
-    #[error("the start was interrupted by a panic")]
-    Panicked,
-}
-
-impl StartError {
-    /// How the program ends because of it.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Lock(LockError::Held { .. }) => Exit::Locked,
-            Self::Migrate(error) if error.is_bad_data() => Exit::BadData,
-            Self::Database(DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_)) => {
-                Exit::BadData
-            }
-            Self::ModelService(_) => Exit::BadConfiguration,
-            Self::Folder { .. }
-            | Self::Lock(_)
-            | Self::Migrate(_)
-            | Self::Database(_)
-            | Self::Content(_)
-            | Self::Images(_)
-            | Self::Server(_)
-            | Self::Metrics { .. }
-            | Self::Panicked => Exit::Failure,
-        }
     }
 }
 
@@ -167,13 +102,15 @@ async fn begin(
     let mut registry = metrics_http::registry();
     let rpc_metrics = RpcMetrics::new(&mut registry);
     let metrics = Metrics::new(&mut registry);
+    let limits = Limits {
+        message_bytes: MESSAGE_BYTES_MAX,
+        ..Limits::default()
+    };
     let options = ServerOptions {
         service_names: api::SERVICE_NAMES.to_vec(),
         descriptor_sets: vec![stablequeue_proto::FILE_DESCRIPTOR_SET],
-        limits: Limits {
-            message_bytes: MESSAGE_BYTES_MAX,
-            ..Limits::default()
-        },
+        limits: limits.clone(),
+        access: api::access::ACCESS,
         grace: config.grace,
         ..ServerOptions::default()
     };
@@ -185,15 +122,25 @@ async fn begin(
         clock.clone(),
     )
     .await?;
-    let opened = open(config.data_dir.clone(), clock.clone()).await?;
+    let opened = open(config, clock.clone()).await?;
     registry.register_collector(Box::new(DatabaseFigures(opened.database.clone())));
+    let database = opened.database.clone();
+    let audit = Audit::start(
+        database.clone(),
+        &AuditLimits::default(),
+        &mut registry,
+        shutdown,
+        clock.clone(),
+    );
+    handle.audit_to(audit.clone());
     let metrics_http = match config.metrics_listen {
         None => None,
         Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
     };
-    let core = core(config, opened, metrics, clock, shutdown)?;
+    let address = handle.local_addr();
+    let keys = keys::load(config, address, database.clone(), clock.clone(), shutdown).await?;
+    let core = core(config, opened, keys, metrics, clock, shutdown)?;
     let monitors = Arc::new(Monitors::default());
-    let jobs = Jobs::new(Arc::clone(&core));
     let servers = Servers::new(Arc::clone(&core), monitors);
     shutdown.spawn(
         "watch_availability",
@@ -203,10 +150,14 @@ async fn begin(
     servers.begin_all().await?;
     recovery::run(&core).await?;
     shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(&core)));
+    shutdown.spawn("model_uses", model_uses::run(Arc::clone(&core)));
     shutdown.spawn("housekeeping", housekeeping::run(Arc::clone(&core)));
-    handle
-        .open(api::routes(jobs, servers, MESSAGE_BYTES_MAX))
-        .await;
+    keys::begin(config, &core.keys, audit, shutdown);
+    let facts = admin::facts(config, &limits, Arc::clone(&core.keys));
+    let admin = Admin::new(facts, database, clock.clone());
+    let routes = api::routes(Arc::clone(&core), servers, &admin, MESSAGE_BYTES_MAX);
+    let keys = Arc::clone(&core.keys);
+    handle.open_authenticated(routes, keys).await;
     tracing::info!(address = %handle.local_addr(), "serving");
     Ok(Running {
         handle,
@@ -230,19 +181,21 @@ async fn register(servers: &Servers, config: &Config) -> Result<(), StartError> 
 fn core(
     config: &Config,
     opened: Opened,
+    keys: Arc<Keys>,
     metrics: Metrics,
     clock: &Clock,
     shutdown: &Shutdown,
 ) -> Result<Arc<Core>, StartError> {
     let board = Arc::new(Board::default());
     let hints = Arc::new(Hints::default());
+    let channel = model_channel::channel(&config.model_service, config.model_token.clone())?;
     let availability = Availability::new(
-        &config.model_service,
-        config.model_token.clone(),
+        channel.clone(),
         clock.clone(),
         Arc::clone(&board),
         Arc::clone(&hints),
-    )?;
+    );
+    let model_uses = ModelUses::new(channel, metrics.model_uses_dropped.clone());
     Ok(Arc::new(Core {
         database: opened.database,
         epoch: opened.epoch,
@@ -251,11 +204,15 @@ fn core(
         board,
         hints,
         availability: Arc::new(availability),
+        model_uses,
+        keys,
+        vault: Arc::new(opened.vault),
+        clients: Clients::default(),
         metrics,
         shutdown: shutdown.clone(),
         pace: config.pace.clone(),
         limits: config.limits.clone(),
-        watches: Arc::new(Semaphore::new(config.limits.watches)),
+        watches: Arc::new(Watches::new(config.limits.watches)),
     }))
 }
 
@@ -294,22 +251,26 @@ struct Opened {
     database: Database,
     epoch: String,
     images: ImageStore,
+    vault: Vault,
 }
 
-async fn open(data_dir: PathBuf, clock: Clock) -> Result<Opened, StartError> {
+async fn open(config: &Config, clock: Clock) -> Result<Opened, StartError> {
+    let (data_dir, key) = (config.data_dir.clone(), config.credentials_key.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let path = config::database(&data_dir);
         let (lock, _) = locked_and_migrated(&path, &clock)?;
         let database = Database::open(&path, lock, DatabaseOptions::default())?;
         let images = ImageStore::open(&data_dir.join(IMAGES_FOLDER))?;
-        Ok::<_, StartError>((database, images))
+        let vault = Vault::open(&data_dir, key)?;
+        Ok::<_, StartError>((database, images, vault))
     });
-    let (database, images) = opened.await.map_err(|_| StartError::Panicked)??;
+    let (database, images, vault) = opened.await.map_err(|_| StartError::Panicked)??;
     let epoch = database.read("read_epoch", migrate::epoch).await?;
     Ok(Opened {
         database,
         epoch,
         images,
+        vault,
     })
 }
 
@@ -366,6 +327,9 @@ impl Running {
         }
         if let Err(cut) = self.handle.finished().await {
             tracing::warn!(%cut, "not every call ended in time");
+        }
+        if let Err(error) = self.core.keys.flush_uses().await {
+            tracing::warn!(%error, "the last uses of keys are not written");
         }
         self.core.database.clone().close().await?;
         if let Some(metrics_http) = self.metrics_http {

@@ -5,6 +5,15 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use url::Url;
+
+use crate::seal::Sealed;
+
+mod login;
+
+pub use login::{
+    LoginFault, LoginKind, Logins, PASSWORD_BYTES_MAX, ServerLogin, USER_BYTES_MAX, one_login,
+};
 
 /// Bytes that an alias may have.
 pub const ALIAS_BYTES_MAX: usize = 63;
@@ -90,6 +99,10 @@ pub struct Server {
     pub cordon_reason: String,
     /// The options read from it before our first job there.
     pub baseline: Option<Map<String, Value>>,
+    /// What its API asks for, encrypted.
+    pub api_login: Option<Sealed>,
+    /// What its UI asks for, encrypted.
+    pub ui_login: Option<Sealed>,
     /// When it was registered.
     pub created_at: DateTime<Utc>,
     /// When its settings last changed.
@@ -118,7 +131,16 @@ pub fn alias_fault(alias: &str) -> Option<String> {
 
 /// The base URL without a slash at its end, or what is wrong with it.
 pub fn parse_base_url(text: &str) -> Result<String, String> {
-    let url = url::Url::parse(text)
+    match parse_server_url(text)? {
+        (url, None) => Ok(url),
+        (_, Some(_)) => Err("must not carry a user or password".to_owned()),
+    }
+}
+
+/// The base URL of a Forge server and the login that was written into it, or
+/// what is wrong with it; never a part of the login.
+pub fn parse_server_url(text: &str) -> Result<(String, Option<ServerLogin>), String> {
+    let mut url = Url::parse(text)
         .map_err(|error| format!("must be a URL such as http://10.0.0.5:7860 ({error})"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err("must begin with http:// or https:// and name a host".to_owned());
@@ -126,10 +148,8 @@ pub fn parse_base_url(text: &str) -> Result<String, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must have neither query nor fragment".to_owned());
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not carry a user or password".to_owned());
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    let login = ServerLogin::take_from(&mut url)?;
+    Ok((url.as_str().trim_end_matches('/').to_owned(), login))
 }
 
 #[cfg(test)]
@@ -163,6 +183,43 @@ mod tests {
             "http://x/#a",
         ] {
             assert!(parse_base_url(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_taken_out_of_a_server_url() {
+        let login = |user: &str, password: &str| {
+            ServerLogin::parse(user.to_owned(), password.to_owned()).unwrap()
+        };
+        for (text, user, password) in [
+            ("http://u:p@gpu:7860/", "u", "p"),
+            (
+                "http://some%40body:p%3Aw%20%C3%B6@gpu:7860",
+                "some@body",
+                "p:w ö",
+            ),
+        ] {
+            let parsed = parse_server_url(text).unwrap();
+            let wanted = ("http://gpu:7860".to_owned(), Some(login(user, password)));
+            assert_eq!(parsed, wanted, "{text}");
+        }
+        assert_eq!(
+            parse_server_url("http://gpu"),
+            Ok(("http://gpu".to_owned(), None))
+        );
+        for bad in [
+            "http://u@gpu",
+            "http://:hunter2@gpu",
+            "http://u%3Av:hunter2@gpu",
+            "http://u:hunter2%00@gpu",
+            "http://u:hunter2%ff@gpu",
+            "http://u:hunter2@",
+            "ftp://u:hunter2@gpu",
+            "http://u:hunter2@gpu/?q",
+            "http://u:hunter2@gp u",
+        ] {
+            let fault = parse_server_url(bad).unwrap_err();
+            assert!(!fault.contains("hunter2"), "{bad}: {fault}");
         }
     }
 }

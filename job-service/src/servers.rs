@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Mutex;
+
 use crate::{
     board::ServerState,
     core::Core,
@@ -28,13 +30,20 @@ const CREATE: &str = "CreateServer";
 pub struct Servers {
     core: Arc<Core>,
     monitors: Arc<Monitors>,
+    /// Changes reach the board and the clients in the order in which they reach
+    /// the database.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Servers {
     /// Use cases on this core.
     #[must_use]
     pub fn new(core: Arc<Core>, monitors: Arc<Monitors>) -> Self {
-        Self { core, monitors }
+        Self {
+            core,
+            monitors,
+            changing: Arc::default(),
+        }
     }
 
     /// Registers a server and begins to look after it. With a request id that
@@ -44,7 +53,9 @@ impl Servers {
         new: NewServer,
         request_id: Option<RequestId>,
     ) -> Result<ServerState, Error> {
+        let _one_at_a_time = self.changing.lock().await;
         let now = self.core.clock.now();
+        let vault = Arc::clone(&self.core.vault);
         let once = request_id.map(|request_id| Once {
             request_id,
             method: CREATE,
@@ -59,7 +70,7 @@ impl Servers {
                 {
                     return Ok((servers::get(conn, &alias)?, false));
                 }
-                let server = servers::insert(conn, &new, SERVERS_MAX, now)?;
+                let server = servers::insert(conn, &vault, &new, SERVERS_MAX, now)?;
                 if let Some(once) = &once {
                     request_ids::insert(conn, once, &server.alias, now)?;
                 }
@@ -96,7 +107,8 @@ impl Servers {
             self.monitors.start(&self.core, &server)
         } else {
             self.monitors.stop(&server.alias);
-            Ok(())
+            // For a job that still runs there.
+            self.core.clients.put(&server, &self.core.vault).map(|_| ())
         }
     }
 
@@ -125,18 +137,21 @@ impl Servers {
         change: ServerChange,
         revision: Option<i32>,
     ) -> Result<ServerState, Error> {
+        let _one_at_a_time = self.changing.lock().await;
         let now = self.core.clock.now();
         let name = alias.to_owned();
+        let vault = Arc::clone(&self.core.vault);
         let moved = change.base_url.is_some();
         let toggled = change.enabled.is_some();
+        let logins = change.api_login.is_some() || change.ui_login.is_some();
         let server = self
             .core
             .database
             .write("update_server", move |conn| {
-                servers::update(conn, &name, &change, revision, now)
+                servers::update(conn, &vault, &name, &change, revision, now)
             })
             .await?;
-        if moved || toggled {
+        if moved || toggled || logins {
             self.core.board.update_status(alias, |status| {
                 *status = crate::board::ServerStatus::default();
             });
@@ -150,12 +165,14 @@ impl Servers {
 
     /// Removes a server that no job needs.
     pub async fn delete(&self, alias: &str) -> Result<(), Error> {
+        let _one_at_a_time = self.changing.lock().await;
         let name = alias.to_owned();
         self.core
             .database
             .write("delete_server", move |conn| servers::delete(conn, &name))
             .await?;
         self.monitors.stop(alias);
+        self.core.clients.forget(alias);
         self.core.board.remove(alias);
         Ok(())
     }
@@ -203,7 +220,9 @@ impl Servers {
     }
 }
 
-/// Everything that the registration of a server asks for.
+/// Everything that the registration of a server asks for, but its logins: a
+/// digest of what somebody can remember could be guessed from. So a repeated
+/// call is the same one whatever login it brings.
 fn asked(new: &NewServer) -> serde_json::Value {
     let NewServer {
         alias,
@@ -211,6 +230,8 @@ fn asked(new: &NewServer) -> serde_json::Value {
         usage,
         labels,
         enabled,
+        api_login,
+        ui_login,
     } = new;
     serde_json::json!({
         "alias": alias,
@@ -218,5 +239,7 @@ fn asked(new: &NewServer) -> serde_json::Value {
         "usage": usage.as_str(),
         "labels": labels,
         "enabled": enabled,
+        "api_login": api_login.is_some(),
+        "ui_login": ui_login.is_some(),
     })
 }

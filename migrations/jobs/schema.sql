@@ -12,11 +12,33 @@ CREATE TABLE api_keys (
     is_active BOOLEAN DEFAULT 1,
     permissions TEXT,
     description TEXT
-);
+, revision INTEGER NOT NULL DEFAULT 1, expires_at TEXT, queued_jobs_max INTEGER, watches_max INTEGER, old_secret_hash TEXT, old_secret_expires_at TEXT);
 
 CREATE INDEX idx_api_keys_active ON api_keys (is_active);
 
+CREATE INDEX idx_api_keys_created ON api_keys (created_at, id);
+
 CREATE INDEX idx_api_keys_key_prefix ON api_keys (key_prefix);
+
+CREATE TABLE audit_events (
+    id INTEGER PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    -- The id of the caller's key; NULL where nobody was recognised.
+    key_id TEXT,
+    caller TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    method TEXT NOT NULL,
+    -- What it was about: an alias, the id of a key, the name of a backup.
+    target TEXT NOT NULL,
+    -- How it was answered: the name of a gRPC code.
+    code TEXT NOT NULL,
+    request_id TEXT NOT NULL
+);
+
+CREATE TABLE authentication (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    required_since TEXT NOT NULL
+);
 
 CREATE TABLE forge_servers (
     alias TEXT PRIMARY KEY NOT NULL,
@@ -30,7 +52,7 @@ CREATE TABLE forge_servers (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     revision INTEGER NOT NULL DEFAULT 1
-) WITHOUT ROWID;
+, api_login_sealed BLOB, ui_login_sealed BLOB) WITHOUT ROWID;
 
 CREATE TABLE input_images (
     sha256 TEXT PRIMARY KEY NOT NULL,
@@ -115,16 +137,38 @@ BEGIN
     WHERE id = 1;
 END;
 
+CREATE TRIGGER jobs_moved_by_key AFTER UPDATE OF status ON jobs
+WHEN NEW.api_key_id IS NOT NULL AND OLD.status <> NEW.status
+    AND 'pending' IN (OLD.status, NEW.status)
+BEGIN
+    INSERT INTO key_totals (key_id, jobs) VALUES (NEW.api_key_id, 1)
+        ON CONFLICT (key_id) DO UPDATE
+        SET jobs = jobs + (NEW.status = 'pending') - (OLD.status = 'pending');
+END;
+
 CREATE TRIGGER jobs_queued AFTER INSERT ON jobs WHEN NEW.status = 'pending'
 BEGIN
     UPDATE queue_totals
     SET jobs = jobs + 1, request_bytes = request_bytes + NEW.request_bytes WHERE id = 1;
 END;
 
+CREATE TRIGGER jobs_queued_by_key AFTER INSERT ON jobs
+WHEN NEW.status = 'pending' AND NEW.api_key_id IS NOT NULL
+BEGIN
+    INSERT INTO key_totals (key_id, jobs) VALUES (NEW.api_key_id, 1)
+        ON CONFLICT (key_id) DO UPDATE SET jobs = jobs + 1;
+END;
+
 CREATE TRIGGER jobs_unqueued AFTER DELETE ON jobs WHEN OLD.status = 'pending'
 BEGIN
     UPDATE queue_totals
     SET jobs = jobs - 1, request_bytes = request_bytes - OLD.request_bytes WHERE id = 1;
+END;
+
+CREATE TRIGGER jobs_unqueued_by_key AFTER DELETE ON jobs
+WHEN OLD.status = 'pending' AND OLD.api_key_id IS NOT NULL
+BEGIN
+    UPDATE key_totals SET jobs = jobs - 1 WHERE key_id = OLD.api_key_id;
 END;
 
 CREATE TABLE jobs (
@@ -151,6 +195,11 @@ CREATE INDEX idx_jobs_creation ON jobs (creation_timestamp, mobilesd_job_id);
 
 CREATE INDEX idx_jobs_due ON jobs (not_before) WHERE status = 'pending' AND not_before IS NOT NULL;
 
+CREATE INDEX idx_jobs_key ON jobs (api_key_id, creation_timestamp, mobilesd_job_id);
+
+CREATE INDEX idx_jobs_key_updated ON jobs (api_key_id, last_updated_timestamp, mobilesd_job_id)
+    WHERE api_key_id IS NOT NULL;
+
 CREATE INDEX idx_jobs_processing ON jobs (mobilesd_job_id) WHERE status = 'processing';
 
 CREATE INDEX idx_jobs_queue ON jobs (
@@ -161,6 +210,11 @@ CREATE INDEX idx_jobs_queue ON jobs (
 CREATE INDEX idx_jobs_status_creation ON jobs (status, creation_timestamp);
 
 CREATE INDEX idx_jobs_updated ON jobs (last_updated_timestamp, mobilesd_job_id);
+
+CREATE TABLE key_totals (
+    key_id TEXT PRIMARY KEY NOT NULL,
+    jobs INTEGER NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE queue_totals (
     id INTEGER PRIMARY KEY CHECK (id = 1),

@@ -15,6 +15,7 @@ mod watch_stream;
 
 use std::sync::Arc;
 
+use service_kit::admin::{ADMIN_SERVICE, Admin};
 use service_kit::shutdown::Shutdown;
 use stablequeue_proto::models::v1::availability_service_server::{
     AvailabilityServiceServer, SERVICE_NAME as AVAILABILITY_SERVICE,
@@ -31,7 +32,7 @@ use crate::metrics::ModelMetrics;
 use crate::models::Models;
 
 /// The services that are offered.
-pub const SERVICE_NAMES: [&str; 2] = [MODEL_SERVICE, AVAILABILITY_SERVICE];
+pub const SERVICE_NAMES: [&str; 3] = [MODEL_SERVICE, AVAILABILITY_SERVICE, ADMIN_SERVICE];
 /// Watch streams at one time.
 pub const WATCHES_MAX: usize = 256;
 /// Inventories that are received at one time.
@@ -40,6 +41,7 @@ pub const SYNCS_MAX: usize = 16;
 /// The routes of all services. `message_bytes` limits one message.
 pub fn routes(
     ledger: &Ledger,
+    admin: &Admin,
     metrics: &ModelMetrics,
     shutdown: &Shutdown,
     message_bytes: usize,
@@ -59,4 +61,5 @@ pub fn routes(
         .add_service(
             AvailabilityServiceServer::new(availability).max_decoding_message_size(message_bytes),
         )
+        .add_service(admin.server().max_decoding_message_size(message_bytes))
 }

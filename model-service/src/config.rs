@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use service_kit::auth::Scope;
-use service_kit::server::refuse_beyond_loopback;
+use service_kit::server::{refuse_beyond_loopback, refuse_wider_metrics};
 use service_kit::shutdown::GRACE_DEFAULT;
 use service_kit::telemetry::FILTER_DEFAULT;
 
 use crate::tokens::Tokens;
+
+mod shown;
+
+pub(crate) use shown::settings;
 
 /// The file name of the database.
 pub const DATABASE_FILE: &str = "mobilesd_models.sqlite";
@@ -45,6 +49,11 @@ pub enum Command {
     Serve(ServeArgs),
     /// Bring the database to the schema of this program, then end.
     Migrate(DataArgs),
+    /// Ask a running service whether it takes calls; ends with 0 when it does.
+    Healthcheck(HealthArgs),
+    /// Print every setting as serve would take it, secrets masked, after the
+    /// same checks.
+    PrintConfig(ServeArgs),
     /// Make a token: prints it once, and its entry for the token file, which
     /// holds only a digest.
     Token(TokenArgs),
@@ -84,6 +93,17 @@ fn scope(word: &str) -> Result<Scope, String> {
     })
 }
 
+/// Whom to ask, and about what.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Where the service listens; a wildcard address is asked on loopback.
+    #[arg(long, env = "MODEL_SERVICE_LISTEN", default_value = LISTEN_DEFAULT)]
+    pub address: SocketAddr,
+    /// The full name of one of its gRPC services; absent is the whole process.
+    #[arg(long, default_value = "")]
+    pub service: String,
+}
+
 /// How to serve.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -94,7 +114,7 @@ pub struct ServeArgs {
     /// free one.
     #[arg(long, env = "MODEL_SERVICE_LISTEN", default_value = LISTEN_DEFAULT)]
     pub listen: SocketAddr,
-    /// Where to listen for Prometheus; loopback only without tokens.
+    /// Where to listen for Prometheus; beyond loopback only when --listen is.
     #[arg(long, env = "MODEL_SERVICE_METRICS_LISTEN", default_value = METRICS_LISTEN_DEFAULT)]
     pub metrics_listen: SocketAddr,
     /// The file of tokens that callers must present: a JSON list as `token`
@@ -122,9 +142,9 @@ impl Command {
     /// What to log.
     pub fn log(&self) -> &str {
         match self {
-            Self::Serve(serve) => &serve.data.log,
+            Self::Serve(serve) | Self::PrintConfig(serve) => &serve.data.log,
             Self::Migrate(data) => &data.log,
-            Self::Token(_) => FILTER_DEFAULT,
+            Self::Healthcheck(_) | Self::Token(_) => FILTER_DEFAULT,
         }
     }
 }
@@ -147,12 +167,11 @@ impl ServeArgs {
                 None
             }
             None => {
-                let addresses = [self.listen, self.metrics_listen].into_iter();
-                faults
-                    .extend(addresses.filter_map(|address| refuse_beyond_loopback(address).err()));
+                faults.extend(refuse_beyond_loopback(self.listen).err());
                 None
             }
         };
+        faults.extend(refuse_wider_metrics(self.listen, self.metrics_listen).err());
         if !faults.is_empty() {
             return Err(faults.join("\n"));
         }
@@ -234,16 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn every_address_beyond_loopback_is_named() {
-        let Command::Serve(serve) =
-            parsed(&["--listen", "0.0.0.0:1", "--metrics-listen", "10.0.0.1:2"])
-        else {
-            panic!("serve is the default");
-        };
-        let faults = serve.config().unwrap_err();
-        assert!(
-            faults.contains("0.0.0.0:1") && faults.contains("10.0.0.1:2"),
-            "{faults}"
-        );
+    fn an_address_beyond_loopback_is_named() {
+        for flag in ["--listen", "--metrics-listen"] {
+            let Command::Serve(serve) = parsed(&[flag, "10.0.0.1:2"]) else {
+                panic!("serve is the default");
+            };
+            let faults = serve.config().unwrap_err();
+            assert!(faults.contains("10.0.0.1:2"), "{faults}");
+        }
     }
 }

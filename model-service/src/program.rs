@@ -9,9 +9,9 @@ use service_kit::clock::Clock;
 use service_kit::exit::Exit;
 use service_kit::shutdown::Shutdown;
 use service_kit::telemetry::{self, LogFormat};
-use service_kit::{server, status};
+use service_kit::{health, server, status};
 
-use crate::config::{Command, CommandLine, ServeArgs, TokenArgs};
+use crate::config::{self, Command, CommandLine, HealthArgs, ServeArgs, TokenArgs};
 use crate::run::{migrate, start_until};
 use crate::tokens;
 
@@ -42,6 +42,8 @@ pub fn main() -> ExitCode {
             Err(error) => end(error.exit(), &error),
         },
         Command::Token(token) => make_token(token),
+        Command::Healthcheck(asked) => check_health(&asked),
+        Command::PrintConfig(serve) => print_config(&serve),
         Command::Serve(serve) => run(&serve),
     }
 }
@@ -55,6 +57,31 @@ fn make_token(args: TokenArgs) -> ExitCode {
             Exit::Clean.into()
         }
         Err(error) => end(Exit::Failure, &error),
+    }
+}
+
+/// Says on one line why the service is not healthy. Nothing is logged: a probe
+/// asks every few seconds.
+#[tokio::main]
+async fn check_health(asked: &HealthArgs) -> ExitCode {
+    match health::check(asked.address, &asked.service, &Clock::system()).await {
+        Ok(()) => Exit::Clean.into(),
+        Err(error) => {
+            eprintln!("model-service: {}", status::error_chain(&error));
+            Exit::Failure.into()
+        }
+    }
+}
+
+/// Prints the settings even where they are faulty; then the faults are said too.
+fn print_config(serve: &ServeArgs) -> ExitCode {
+    match config::settings(std::env::args_os()) {
+        Ok(settings) => println!("{settings:#}"),
+        Err(error) => return end(Exit::BadConfiguration, &error),
+    }
+    match serve.config() {
+        Ok(_) => Exit::Clean.into(),
+        Err(faults) => end(Exit::BadConfiguration, &*Box::<dyn Error>::from(faults)),
     }
 }
 

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use service_kit::admin::{Admin, ServiceFacts, ServiceLimit};
+use service_kit::audit::{Audit, AuditLimits};
+use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::database::{
     Database, DatabaseError, DatabaseFigures, DatabaseLock, DatabaseOptions, LockError,
@@ -22,13 +25,18 @@ use tokio::net::TcpListener;
 
 use crate::api;
 use crate::config::{self, Config};
+use crate::inventories::SERVERS_MAX;
 use crate::ledger::Ledger;
 use crate::metrics::ModelMetrics;
+use crate::models::ALIASES_MAX;
 use crate::store;
 
 /// Longest message that is decoded. Ten thousand items of an inventory with
 /// long paths fit.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The oldest job-service that this one works with.
+const OLDEST_PEER_VERSION: &str = "0.1.0";
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +120,20 @@ pub async fn start_until(
     listener: TcpListener,
     clock: Clock,
 ) -> Result<Running, StartError> {
+    let started = begin(&shutdown, config, listener, clock).await;
+    if started.is_err() {
+        // Tasks that were begun already end with the failed start.
+        shutdown.begin();
+    }
+    started
+}
+
+async fn begin(
+    shutdown: &Shutdown,
+    config: Config,
+    listener: TcpListener,
+    clock: Clock,
+) -> Result<Running, StartError> {
     let mut registry = metrics_http::registry();
     let rpc_metrics = RpcMetrics::new(&mut registry);
     let metrics = ModelMetrics::new(&mut registry);
@@ -119,6 +141,7 @@ pub async fn start_until(
         message_bytes: MESSAGE_BYTES_MAX,
         ..Limits::default()
     };
+    let facts = facts(&config, &limits);
     let options = ServerOptions {
         service_names: api::SERVICE_NAMES.to_vec(),
         descriptor_sets: vec![stablequeue_proto::FILE_DESCRIPTOR_SET],
@@ -137,12 +160,20 @@ pub async fn start_until(
     .await?;
     let (database, epoch) = open(config.database(), clock.clone()).await?;
     registry.register_collector(Box::new(DatabaseFigures(database.clone())));
+    handle.audit_to(Audit::start(
+        database.clone(),
+        &AuditLimits::default(),
+        &mut registry,
+        shutdown,
+        clock.clone(),
+    ));
     let metrics_http = match config.metrics_listen {
         None => None,
         Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
     };
+    let admin = Admin::new(facts, database.clone(), clock.clone());
     let ledger = Ledger::new(database, clock, config.events_kept, epoch);
-    let routes = api::routes(&ledger, &metrics, &shutdown, MESSAGE_BYTES_MAX);
+    let routes = api::routes(&ledger, &admin, &metrics, shutdown, MESSAGE_BYTES_MAX);
     match config.tokens {
         Some(tokens) => handle.open_authenticated(routes, tokens).await,
         None => {
@@ -155,9 +186,39 @@ pub async fn start_until(
         handle,
         metrics_http,
         ledger,
-        shutdown,
+        shutdown: shutdown.clone(),
         grace: config.grace,
     })
+}
+
+/// What AdminService says of this service.
+fn facts(config: &Config, limits: &Limits) -> ServiceFacts {
+    let limit = |name, value: usize, flag| ServiceLimit {
+        name,
+        value: value as u64,
+        flag,
+    };
+    let mut all = ServiceLimit::of_port(limits);
+    all.extend([
+        limit("watches_max", api::WATCHES_MAX, ""),
+        limit("inventories_at_once_max", api::SYNCS_MAX, ""),
+        limit("servers_max", SERVERS_MAX, ""),
+        limit("aliases_per_model_max", ALIASES_MAX, ""),
+        limit(
+            "events_kept_max",
+            config.events_kept as usize,
+            "--events-kept",
+        ),
+    ]);
+    let tokens = config.tokens.clone();
+    ServiceFacts {
+        name: "model-service",
+        version: env!("CARGO_PKG_VERSION"),
+        oldest_peer_version: OLDEST_PEER_VERSION,
+        limits: all,
+        authenticator: tokens.map(|tokens| tokens as Arc<dyn Authenticator>),
+        schema: store::schema(),
+    }
 }
 
 /// Brings the database in a folder to the schema of this program.

@@ -24,7 +24,7 @@ use command::{Call, Command};
 pub(crate) use connection::{open_inspector, open_writer};
 pub use error::DatabaseError;
 pub use figures::DatabaseFigures;
-pub(crate) use filesystem::sibling;
+pub(crate) use filesystem::{sibling, volume_free_bytes};
 pub use lock::{DatabaseLock, LockError};
 use readers::Readers;
 use stats::Counters;

@@ -26,7 +26,7 @@ use crate::status::{Failure, complete};
 
 pub(crate) use body::RpcBody;
 pub use deadline::Deadline;
-pub(crate) use methods::Methods;
+pub(crate) use methods::{Method, Methods};
 pub use metrics::RpcMetrics;
 pub use request_id::{REQUEST_ID_BYTES_MAX, REQUEST_ID_HEADER, RequestId};
 
@@ -48,6 +48,11 @@ impl Layers {
             metrics,
             methods,
         }
+    }
+
+    /// The described method of a request path.
+    pub(crate) fn method(&self, path: &str) -> Method {
+        self.methods.find(path)
     }
 
     /// Runs one call. A response stream ends as UNAVAILABLE once `ends` is
@@ -102,7 +107,10 @@ impl Layers {
 }
 
 /// Runs the handler; a panic in it becomes INTERNAL.
-async fn caught<F>(inner: impl FnOnce(Request<Body>) -> F, request: Request<Body>) -> Response<Body>
+pub(crate) async fn caught<F>(
+    inner: impl FnOnce(Request<Body>) -> F,
+    request: Request<Body>,
+) -> Response<Body>
 where
     F: Future<Output = Response<Body>>,
 {

@@ -5,6 +5,7 @@
 //! these migrations are refused here, untouched.
 
 mod backup;
+mod backups;
 mod bookkeeping;
 mod check;
 mod error;
@@ -19,6 +20,9 @@ use diesel::SqliteConnection;
 use diesel_migrations::EmbeddedMigrations;
 
 use crate::database::{DatabaseError, DatabaseLock, DatabaseOptions, open_inspector, open_writer};
+pub(crate) use backup::remove_unfinished_backups;
+pub use backup::{BackupError, back_up_running};
+pub use backups::{Backup, backups};
 pub use error::MigrateError;
 pub use inspect::{AppliedMigration, MigrationStatus};
 use step::Step;
@@ -138,12 +142,8 @@ fn run(
     let backup = if plan.changes_something() {
         let mut connection = open_writer(path, &DatabaseOptions::default())?;
         let backup = if options.backup && !created {
-            Some(backup::back_up(
-                &mut connection,
-                path,
-                schema.database,
-                now,
-            )?)
+            let made = backup::back_up(&mut connection, path, schema.database, now);
+            Some(made.map_err(MigrateError::Backup)?)
         } else {
             None
         };

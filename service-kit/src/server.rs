@@ -11,7 +11,7 @@ mod standard;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
+use crate::audit::Audit;
 use crate::auth::{Access, Authenticator, FailureLimits, Guard};
 use crate::clock::Clock;
 use crate::layers::{Layers, Methods, RpcMetrics};
@@ -148,6 +149,22 @@ pub fn refuse_beyond_loopback(addr: SocketAddr) -> Result<(), String> {
     ))
 }
 
+/// Refuses an address for figures that more can reach than the gRPC port: they
+/// are shown to everybody who reaches them.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn refuse_wider_metrics(listen: SocketAddr, metrics_listen: SocketAddr) -> Result<(), String> {
+    if is_loopback(metrics_listen) || !is_loopback(listen) {
+        return Ok(());
+    }
+    Err(format!(
+        "refusing to show figures on {metrics_listen}: the service itself listens on loopback \
+         only ({listen}), and figures must not be reached more widely; use 127.0.0.1:{}",
+        metrics_listen.port()
+    ))
+}
+
 /// Starts gRPC ports.
 #[derive(Debug, Clone, Copy)]
 pub struct Server;
@@ -183,9 +200,11 @@ impl Server {
             loopback,
             clock.clone(),
         );
+        let audit = Arc::new(OnceLock::new());
         let acceptor = Acceptor {
             gate: Arc::clone(&gate),
             guard,
+            audit: Arc::clone(&audit),
             layers: Arc::new(Layers::new(clock.clone(), metrics.clone(), methods)),
             metrics,
             limits: options.limits,
@@ -197,6 +216,7 @@ impl Server {
         connections.spawn(acceptor.accept(listener));
         let handle = ServerHandle {
             local_addr,
+            audit,
             state: State {
                 gate,
                 health,
@@ -224,6 +244,7 @@ impl Server {
 #[derive(Debug)]
 pub struct ServerHandle {
     local_addr: SocketAddr,
+    audit: Arc<OnceLock<Audit>>,
     state: State,
     grace: Duration,
     shutdown: Shutdown,
@@ -237,6 +258,12 @@ impl ServerHandle {
     /// The address that is served, with the port that was chosen.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Notes administrative and denied calls from now on; to be given before the
+    /// port is opened, and only the first counts.
+    pub fn audit_to(&self, audit: Audit) {
+        self.audit.get_or_init(|| audit);
     }
 
     /// Lets calls through to `routes`, without authentication: on a loopback
@@ -320,6 +347,18 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_are_reached_no_more_widely_than_the_service() {
+        let refused = |listen: &str, metrics: &str| {
+            refuse_wider_metrics(listen.parse().unwrap(), metrics.parse().unwrap()).is_err()
+        };
+        assert!(refused("127.0.0.1:1", "0.0.0.0:2"));
+        assert!(refused("[::1]:1", "10.0.0.1:2"));
+        assert!(!refused("127.0.0.1:1", "127.0.0.1:2"));
+        assert!(!refused("0.0.0.0:1", "127.0.0.1:2"));
+        assert!(!refused("10.0.0.1:1", "0.0.0.0:2"));
+    }
 
     #[test]
     fn only_loopback_may_be_listened_on() {

@@ -1,6 +1,7 @@
 //! Starts the pair and Forge stand-ins for tests and benches, in this process
 //! or as programs of their own, and waits on what they show. Holds no test.
 
+pub mod callers;
 pub mod pair;
 pub mod sim;
 pub mod wait;

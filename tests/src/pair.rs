@@ -4,20 +4,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
+use job_service::keys::BootstrapKey;
 use service_kit::{auth::Token, clock::Clock};
-use stablequeue_proto::{
-    jobs::v1::{
-        self as jobs, job_service_client::JobServiceClient,
-        server_service_client::ServerServiceClient,
-    },
-    models::v1::{
-        availability_service_client::AvailabilityServiceClient,
-        model_service_client::ModelServiceClient,
-    },
-};
+use stablequeue_proto::jobs::v1 as jobs;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tonic::transport::Channel;
 
 use crate::{Sim, wait};
 
@@ -35,8 +26,12 @@ pub struct PairOptions {
     pub limits: job_service::core::ServiceLimits,
     /// The tokens that model-service asks for.
     pub model_tokens: Option<Arc<model_service::tokens::Tokens>>,
-    /// The token that job-service presents.
+    /// The token that job-service presents, and that calls of the pair to
+    /// model-service carry.
     pub model_token: Option<Token>,
+    /// The first key of job-service, with all scopes; calls of the pair carry
+    /// it. Without one, authentication is off.
+    pub key: Option<Token>,
 }
 
 impl Default for PairOptions {
@@ -60,6 +55,7 @@ impl Default for PairOptions {
             limits: job_service::core::ServiceLimits::default(),
             model_tokens: None,
             model_token: None,
+            key: None,
         }
     }
 }
@@ -121,6 +117,12 @@ impl Pair {
         Ok(())
     }
 
+    /// From its next start on, job-service wants this key or another that it
+    /// knows; calls of the pair carry this one.
+    pub fn require_key(&mut self, key: Token) {
+        self.options.key = Some(key);
+    }
+
     /// Stops job-service.
     pub async fn stop_jobs(&mut self) -> Result<()> {
         if let Some(jobs) = self.jobs.take() {
@@ -137,32 +139,28 @@ impl Pair {
         Ok(())
     }
 
+    /// The key that calls of the pair carry.
+    #[must_use]
+    pub fn key(&self) -> Option<&Token> {
+        self.options.key.as_ref()
+    }
+
+    /// The token that calls of the pair to model-service carry.
+    #[must_use]
+    pub fn model_token(&self) -> Option<&Token> {
+        self.options.model_token.as_ref()
+    }
+
+    /// Where model-service takes calls.
+    #[must_use]
+    pub fn models_addr(&self) -> std::net::SocketAddr {
+        self.models_addr
+    }
+
     /// Where job-service takes calls.
     #[must_use]
     pub fn jobs_addr(&self) -> std::net::SocketAddr {
         self.jobs_addr
-    }
-
-    /// A client of JobService.
-    pub async fn jobs(&self) -> Result<JobServiceClient<Channel>> {
-        Ok(JobServiceClient::new(channel(self.jobs_addr).await?))
-    }
-
-    /// A client of ServerService.
-    pub async fn servers(&self) -> Result<ServerServiceClient<Channel>> {
-        Ok(ServerServiceClient::new(channel(self.jobs_addr).await?))
-    }
-
-    /// A client of ModelService.
-    pub async fn models(&self) -> Result<ModelServiceClient<Channel>> {
-        Ok(ModelServiceClient::new(channel(self.models_addr).await?))
-    }
-
-    /// A client of AvailabilityService.
-    pub async fn availability(&self) -> Result<AvailabilityServiceClient<Channel>> {
-        Ok(AvailabilityServiceClient::new(
-            channel(self.models_addr).await?,
-        ))
     }
 
     /// Registers a stand-in and waits until it is healthy and its inventory is
@@ -363,12 +361,6 @@ pub fn params(params: jobs::GenerationParams) -> jobs::SubmitJobRequest {
     }
 }
 
-async fn channel(addr: std::net::SocketAddr) -> Result<Channel> {
-    Ok(Channel::from_shared(format!("http://{addr}"))?
-        .connect()
-        .await?)
-}
-
 async fn start_models(
     data_dir: PathBuf,
     addr: &str,
@@ -392,5 +384,9 @@ async fn start_jobs(
     config.grace = options.grace;
     config.limits = options.limits.clone();
     config.model_token.clone_from(&options.model_token);
+    let key = options.key.as_ref();
+    config.bootstrap_key = key
+        .map(|token| BootstrapKey::parse(token.expose()))
+        .transpose()?;
     Ok(job_service::start(config, listener, Clock::system()).await?)
 }

@@ -14,6 +14,7 @@ use crate::{
     request::GenerationRequest,
 };
 
+pub(crate) mod api_key;
 pub(crate) mod params;
 pub(crate) mod server;
 
@@ -61,6 +62,7 @@ pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
         models,
         resolved_checkpoint: _,
         batch_id,
+        key_id,
         revision,
     } = job;
     proto::Job {
@@ -113,6 +115,7 @@ pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
             .collect(),
         etag: revision.to_string(),
         batch_id: batch_id.unwrap_or_default(),
+        key_id: key_id.unwrap_or_default(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! JobService: each handler parses, asks one use case, converts.
 
-use service_kit::{page::PageToken, resume::ResumeToken};
+use std::sync::Arc;
+
+use service_kit::{auth::Caller, page::PageToken, resume::ResumeToken, status::Failure};
 use stablequeue_proto::jobs::v1::{self as proto, job_service_server::JobService};
 use tonic::{Request, Response, Status};
 
@@ -12,9 +14,11 @@ use super::{
         view, wait_time,
     },
     status,
+    viewer::viewer,
     watch::WatchStream,
 };
 use crate::{
+    core::Core,
     error::Error,
     jobs::{Jobs, Shown},
     store::jobs::{Cursor, cursor_of},
@@ -22,16 +26,22 @@ use crate::{
 
 /// The handlers.
 pub(super) struct JobApi {
-    jobs: Jobs,
+    core: Arc<Core>,
 }
 
 impl JobApi {
-    pub(super) fn new(jobs: Jobs) -> Self {
-        Self { jobs }
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// The use cases, for whoever sent this.
+    fn jobs<T>(&self, request: &Request<T>) -> Result<Jobs, Status> {
+        let caller = Caller::of(request.extensions()).map_err(Failure::into_status)?;
+        Ok(Jobs::new(Arc::clone(&self.core), viewer(caller)))
     }
 
     fn token(&self, sequence: i64) -> String {
-        ResumeToken::new(self.jobs.core().epoch.clone(), sequence).to_string()
+        ResumeToken::new(self.core.epoch.clone(), sequence).to_string()
     }
 
     /// The place that a resume token names; `None` for none.
@@ -42,19 +52,19 @@ impl JobApi {
         let token: ResumeToken = token
             .parse()
             .map_err(|_| invalid("resume_token", "is not a token of this service"))?;
-        if token.epoch != self.jobs.core().epoch {
+        if token.epoch != self.core.epoch {
             return Err(status(Error::HistoryGone));
         }
         Ok(Some(token.sequence))
     }
+}
 
-    async fn shown(&self, shown: Shown, view: proto::JobView) -> Result<proto::Job, Status> {
-        let details = match view {
-            proto::JobView::Full => Some(self.jobs.details(&shown.job.id).await.map_err(status)?),
-            proto::JobView::Basic | proto::JobView::Unspecified => None,
-        };
-        Ok(convert::job(shown, details))
-    }
+async fn in_view(jobs: &Jobs, shown: Shown, view: proto::JobView) -> Result<proto::Job, Status> {
+    let details = match view {
+        proto::JobView::Full => Some(jobs.details(&shown.job.id).await.map_err(status)?),
+        proto::JobView::Basic | proto::JobView::Unspecified => None,
+    };
+    Ok(convert::job(shown, details))
 }
 
 #[tonic::async_trait]
@@ -63,8 +73,9 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::SubmitJobRequest>,
     ) -> Result<Response<proto::SubmitJobResponse>, Status> {
-        let (submission, id) = parse_submission(request.into_inner())?;
-        let shown = self.jobs.submit(submission, id).await.map_err(status)?;
+        let jobs = self.jobs(&request)?;
+        let (submission, id) = parse_submission(request.into_inner(), jobs.viewer().key_id())?;
+        let shown = jobs.submit(submission, id).await.map_err(status)?;
         Ok(Response::new(proto::SubmitJobResponse {
             resume_token: self.token(shown.sequence),
             job: Some(convert::job(shown, None)),
@@ -75,7 +86,9 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::BatchSubmitJobsRequest>,
     ) -> Result<Response<proto::BatchSubmitJobsResponse>, Status> {
-        let Batch { items, request_id } = parse_batch(request.into_inner())?;
+        let jobs = self.jobs(&request)?;
+        let Batch { items, request_id } =
+            parse_batch(request.into_inner(), jobs.viewer().key_id())?;
         let mut good = Vec::new();
         let mut places = Vec::new();
         let mut results = Vec::new();
@@ -90,7 +103,7 @@ impl JobService for JobApi {
         }
         let mut answer = proto::BatchSubmitJobsResponse::default();
         if !good.is_empty() {
-            let taken = self.jobs.submit_batch(good, request_id).await;
+            let taken = jobs.submit_batch(good, request_id).await;
             let (taken, sequence) = taken.map_err(status)?;
             for (at, jobs) in places.into_iter().zip(taken.items) {
                 results.extend(jobs.into_iter().map(|job| batch::taken(at, job)));
@@ -108,13 +121,14 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::GetJobRequest>,
     ) -> Result<Response<proto::GetJobResponse>, Status> {
+        let jobs = self.jobs(&request)?;
         let request = request.into_inner();
         let view = view(request.view)?;
         let id = job_id(request.job_id)?;
-        let shown = self.jobs.get(&id).await.map_err(status)?;
+        let shown = jobs.get(&id).await.map_err(status)?;
         Ok(Response::new(proto::GetJobResponse {
             resume_token: self.token(shown.sequence),
-            job: Some(self.shown(shown, view).await?),
+            job: Some(in_view(&jobs, shown, view).await?),
         }))
     }
 
@@ -122,19 +136,19 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::ListJobsRequest>,
     ) -> Result<Response<proto::ListJobsResponse>, Status> {
-        let list = parse_list(request.into_inner())?;
+        let jobs = self.jobs(&request)?;
+        let list = parse_list(request.into_inner(), jobs.viewer())?;
         let order = list.filter.order;
-        let (jobs, sequence) = self
-            .jobs
+        let (found, sequence) = jobs
             .list(list.filter, list.cursor, list.size + 1)
             .await
             .map_err(status)?;
         let mut page = Page::new(list.size);
-        let more = jobs.len() > list.size;
+        let more = found.len() > list.size;
         let mut last = None;
-        for shown in jobs.into_iter().take(list.size) {
+        for shown in found.into_iter().take(list.size) {
             let cursor = cursor_of(&shown.job, order);
-            let job = self.shown(shown, list.view).await?;
+            let job = in_view(&jobs, shown, list.view).await?;
             if !page.takes(&job) {
                 // The page is full by its bytes before it is by its number.
                 return Ok(Response::new(page.answer(
@@ -154,10 +168,11 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::WaitJobRequest>,
     ) -> Result<Response<proto::WaitJobResponse>, Status> {
+        let jobs = self.jobs(&request)?;
         let request = request.into_inner();
         let id = job_id(request.job_id)?;
         let timeout = wait_time(request.timeout)?;
-        let shown = self.jobs.wait(&id, timeout).await.map_err(status)?;
+        let shown = jobs.wait(&id, timeout).await.map_err(status)?;
         Ok(Response::new(proto::WaitJobResponse {
             done: shown.job.state.is_terminal(),
             job: Some(convert::job(shown, None)),
@@ -170,15 +185,15 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::WatchJobRequest>,
     ) -> Result<Response<WatchStream>, Status> {
+        let jobs = self.jobs(&request)?;
         let request = request.into_inner();
         let id = job_id(request.job_id)?;
         let after = self.place(&request.resume_token)?;
-        let watch = self.jobs.watch(&id, after).await.map_err(status)?;
-        let core = self.jobs.core();
+        let watch = jobs.watch(&id, after).await.map_err(status)?;
         Ok(Response::new(super::watch::stream(
             watch,
-            core.epoch.clone(),
-            core.clock.clone(),
+            self.core.epoch.clone(),
+            self.core.clock.clone(),
         )))
     }
 
@@ -186,12 +201,13 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::UpdateJobRequest>,
     ) -> Result<Response<proto::UpdateJobResponse>, Status> {
+        let jobs = self.jobs(&request)?;
         let Update {
             id,
             change,
             revision,
         } = parse_update(request.into_inner())?;
-        let shown = self.jobs.update(&id, change, revision).await;
+        let shown = jobs.update(&id, change, revision).await;
         Ok(Response::new(proto::UpdateJobResponse {
             job: Some(convert::job(shown.map_err(status)?, None)),
         }))
@@ -201,12 +217,13 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::DeleteJobRequest>,
     ) -> Result<Response<proto::DeleteJobResponse>, Status> {
+        let jobs = self.jobs(&request)?;
         let proto::DeleteJobRequest {
             job_id: id,
             cancel_first,
         } = request.into_inner();
         let id = job_id(id)?;
-        self.jobs.delete(&id, cancel_first).await.map_err(status)?;
+        jobs.delete(&id, cancel_first).await.map_err(status)?;
         Ok(Response::new(proto::DeleteJobResponse {}))
     }
 
@@ -214,8 +231,9 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::CancelJobRequest>,
     ) -> Result<Response<proto::CancelJobResponse>, Status> {
+        let jobs = self.jobs(&request)?;
         let id = job_id(request.into_inner().job_id)?;
-        let shown = self.jobs.cancel(&id).await.map_err(status)?;
+        let shown = jobs.cancel(&id).await.map_err(status)?;
         Ok(Response::new(proto::CancelJobResponse {
             job: Some(convert::job(shown, None)),
         }))
@@ -225,8 +243,9 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::ListJobImagesRequest>,
     ) -> Result<Response<proto::ListJobImagesResponse>, Status> {
+        let jobs = self.jobs(&request)?;
         let id = job_id(request.into_inner().job_id)?;
-        let images = self.jobs.images(&id).await.map_err(status)?;
+        let images = jobs.images(&id).await.map_err(status)?;
         Ok(Response::new(proto::ListJobImagesResponse {
             images: images.into_iter().map(convert::image).collect(),
         }))
@@ -238,13 +257,14 @@ impl JobService for JobApi {
         &self,
         request: Request<proto::DownloadImageRequest>,
     ) -> Result<Response<ImageStream>, Status> {
+        let jobs = self.jobs(&request)?;
         let proto::DownloadImageRequest {
             job_id: id,
             position,
             offset_bytes,
         } = request.into_inner();
         let id = job_id(id)?;
-        let image = self.jobs.image(&id, position).await.map_err(status)?;
+        let image = jobs.image(&id, position).await.map_err(status)?;
         let offset = u64::try_from(offset_bytes)
             .ok()
             .filter(|_| offset_bytes <= image.size_bytes)
@@ -253,7 +273,7 @@ impl JobService for JobApi {
                 invalid("offset_bytes", &words)
             })?;
         Ok(Response::new(super::download::stream(
-            std::sync::Arc::clone(self.jobs.core()),
+            Arc::clone(&self.core),
             image,
             offset,
         )))

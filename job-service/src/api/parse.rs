@@ -19,6 +19,7 @@ use crate::{
     request::Violation,
     request_id::{RequestId, request_id_fault},
     store::jobs::{Cursor, JobFilter, JobOrder},
+    viewer::{Viewer, Whose},
 };
 
 mod batch;
@@ -74,10 +75,11 @@ pub(super) fn wait_time(timeout: Option<prost_types::Duration>) -> Result<Durati
         .ok_or_else(|| invalid("timeout", "must be 0 to 10 minutes"))
 }
 
-/// A request id; `None` for none.
+/// A request id, of the caller with this key; `None` for none.
 pub(super) fn request_id(
     path: &str,
     id: String,
+    key_id: Option<&str>,
     violations: &mut Vec<Violation>,
 ) -> Option<RequestId> {
     if id.is_empty() {
@@ -87,7 +89,7 @@ pub(super) fn request_id(
         violations.push(Violation::new(path, fault));
     }
     Some(RequestId {
-        key_id: String::new(),
+        key_id: key_id.unwrap_or_default().to_owned(),
         id,
     })
 }
@@ -148,7 +150,9 @@ pub(super) struct List {
     pub(super) fingerprint: Vec<u8>,
 }
 
-pub(super) fn parse_list(request: proto::ListJobsRequest) -> Result<List, Status> {
+/// A list as far as this caller sees it. A token goes on in the list that it
+/// came from: of the same caller, by the same filters.
+pub(super) fn parse_list(request: proto::ListJobsRequest, viewer: &Viewer) -> Result<List, Status> {
     let proto::ListJobsRequest {
         page_size: size,
         page_token,
@@ -161,6 +165,7 @@ pub(super) fn parse_list(request: proto::ListJobsRequest) -> Result<List, Status
         create_time_to,
         order,
         batch_id,
+        key_id,
     } = request;
     let mut violations = Vec::new();
     let size = page_size(size).unwrap_or_else(|error| {
@@ -191,6 +196,10 @@ pub(super) fn parse_list(request: proto::ListJobsRequest) -> Result<List, Status
         states: parsed_states,
         target_server,
         batch_id,
+        whose: viewer.narrow(match key_id.as_str() {
+            "" => Whose::Everybody,
+            _ => Whose::Key(key_id),
+        }),
         app_type: app_type_of(app_type, &mut violations),
         labels: labels("labels", given_labels, &mut violations),
         created_from: time("create_time_from", create_time_from, &mut violations),

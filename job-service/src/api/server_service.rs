@@ -1,6 +1,11 @@
 //! ServerService: each handler parses, asks one use case, converts.
 
-use service_kit::page::{PageToken, page_size};
+use service_kit::{
+    audit::AuditTarget,
+    auth::Caller,
+    page::{PageToken, page_size},
+    status::Failure,
+};
 use stablequeue_proto::jobs::v1::{self as proto, server_service_server::ServerService};
 use tonic::{Request, Response, Status};
 
@@ -47,9 +52,15 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::CreateServerRequest>,
     ) -> Result<Response<proto::CreateServerResponse>, Status> {
+        let caller = Caller::of(request.extensions()).map_err(Failure::into_status)?;
+        let key_id = caller.key_id.clone();
+        if let Some(server) = &request.get_ref().server {
+            note(&request, &server.alias);
+        }
         let proto::CreateServerRequest { server, request_id } = request.into_inner();
         let mut violations = Vec::new();
-        let id = super::parse::request_id("request_id", request_id, &mut violations);
+        let id =
+            super::parse::request_id("request_id", request_id, key_id.as_deref(), &mut violations);
         let new = convert::new_server(server).map_err(|found| violations.extend(found));
         let Some(new) = new.ok().filter(|_| violations.is_empty()) else {
             return Err(invalid(violations));
@@ -111,6 +122,9 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::UpdateServerRequest>,
     ) -> Result<Response<proto::UpdateServerResponse>, Status> {
+        if let Some(server) = &request.get_ref().server {
+            note(&request, &server.alias);
+        }
         let proto::UpdateServerRequest {
             server,
             update_mask,
@@ -133,6 +147,7 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::DeleteServerRequest>,
     ) -> Result<Response<proto::DeleteServerResponse>, Status> {
+        note(&request, &request.get_ref().alias);
         let alias = alias("alias", request.into_inner().alias)?;
         self.servers.delete(&alias).await.map_err(status)?;
         Ok(Response::new(proto::DeleteServerResponse {}))
@@ -142,6 +157,7 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::ProbeServerRequest>,
     ) -> Result<Response<proto::ProbeServerResponse>, Status> {
+        note(&request, &request.get_ref().alias);
         let alias = alias("alias", request.into_inner().alias)?;
         let state = self.servers.probe(&alias).await.map_err(status)?;
         Ok(Response::new(proto::ProbeServerResponse {
@@ -153,6 +169,7 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::RefreshInventoryRequest>,
     ) -> Result<Response<proto::RefreshInventoryResponse>, Status> {
+        note(&request, &request.get_ref().alias);
         let alias = alias("alias", request.into_inner().alias)?;
         let state = self.servers.refresh_inventory(&alias).await;
         Ok(Response::new(proto::RefreshInventoryResponse {
@@ -164,6 +181,7 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::CordonServerRequest>,
     ) -> Result<Response<proto::CordonServerResponse>, Status> {
+        note(&request, &request.get_ref().alias);
         let proto::CordonServerRequest {
             alias: name,
             reason,
@@ -182,6 +200,7 @@ impl ServerService for ServerApi {
         &self,
         request: Request<proto::UncordonServerRequest>,
     ) -> Result<Response<proto::UncordonServerResponse>, Status> {
+        note(&request, &request.get_ref().alias);
         let alias = alias("alias", request.into_inner().alias)?;
         Ok(Response::new(proto::UncordonServerResponse {
             server: self.cordon(&alias, (false, String::new())).await?,
@@ -191,6 +210,13 @@ impl ServerService for ServerApi {
 
 fn invalid(violations: Vec<Violation>) -> Status {
     status(Error::Invalid(violations))
+}
+
+/// Tells the audit which server a call is about.
+fn note<T>(request: &Request<T>, alias: &str) {
+    if alias_fault(alias).is_none() {
+        AuditTarget::note(request.extensions(), alias);
+    }
 }
 
 /// An alias that could be one.

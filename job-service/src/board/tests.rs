@@ -21,6 +21,8 @@ fn server(alias: &str) -> Server {
         created_at: DateTime::UNIX_EPOCH,
         updated_at: DateTime::UNIX_EPOCH,
         revision: 1,
+        api_login: None,
+        ui_login: None,
     }
 }
 
@@ -51,6 +53,7 @@ fn job(target: &str) -> Job {
         models: Vec::new(),
         resolved_checkpoint: None,
         batch_id: None,
+        key_id: None,
         revision: 1,
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::{self, Context, Entered, Unready},
     follow::{Follower, Signal},
-    forge::GenerateAnswer,
+    forge::{GenerateAnswer, api_login_remedy},
     harvest::{self, Barren},
     heal, reconcile,
     settle::{self, Elsewhere, Ending},
@@ -194,10 +194,16 @@ fn close_server(core: &Core, attempt: &Attempt, failure: &Failure) {
         "FORGE_API_MISSING" => Health::ApiMissing,
         _ => Health::Unreachable,
     };
+    let state = core.board.get(&attempt.server);
+    let has_login = state.is_some_and(|state| state.server.api_login.is_some());
     core.board.update_status(&attempt.server, |status| {
         status.health = health;
         status.failures = status.failures.saturating_add(1);
         status.message.clone_from(&failure.message);
+        if health == Health::Unauthenticated {
+            let remedy = api_login_remedy(has_login);
+            status.message = format!("{}; {remedy}", failure.message);
+        }
     });
 }
 

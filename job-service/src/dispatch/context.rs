@@ -132,13 +132,13 @@ impl Context {
                 return Err(Unready::Failed(Box::new(job), failure));
             }
         };
-        let client = match ForgeClient::new(&state.server.base_url) {
-            Ok(client) => client,
-            Err(error) => {
-                let code = "SERVER_URL_UNUSABLE";
-                let failure = Failure::new(AttemptOutcome::Refused, code, &error.to_string());
-                return Err(Unready::Failed(Box::new(job), failure));
-            }
+        let Some(client) = core.clients.get(&state.server.alias) else {
+            let failure = Failure::new(
+                AttemptOutcome::Refused,
+                "SERVER_GONE",
+                "the server was removed before anything was sent",
+            );
+            return Err(Unready::Failed(Box::new(job), failure));
         };
         let files = payload::saved_file_paths(&request, job.seed, &profile, &identity);
         Ok(Context {

@@ -1,5 +1,5 @@
-//! The HTTP client of one Forge server: its connections, limits and the kinds
-//! of failure a control call can have. What an answer means for a job is
+//! The HTTP client of one Forge server: its connections, its logins, limits and
+//! the kinds of failure a control call can have. What an answer means for a job is
 //! decided in `outcome` and `verify`, when to call in the dispatcher.
 
 mod control;
@@ -7,19 +7,25 @@ mod file;
 mod generate;
 mod inventory;
 mod probe;
+mod session;
 
 use std::error::Error as _;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use url::Url;
+
+use crate::server::{Logins, ServerLogin};
+use session::Session;
 
 pub use control::{GlobalProgress, TaskState};
 pub use file::{FILE_BYTES_MAX, FetchFailure, Fetched};
 pub use generate::{ANSWER_BYTES_MAX, ERROR_BODY_BYTES_MAX, GenerateAnswer};
 pub use inventory::{LISTED_ITEMS_MAX, ListedCheckpoint, ListedLora, ListedModule, Listing};
-pub use probe::{ProbeFacts, ProbeFailure, ProbeFailureKind};
+pub use probe::{ProbeFacts, ProbeFailure, ProbeFailureKind, api_login_remedy};
 
 /// How long a connection to a server may take to come about.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,12 +96,15 @@ pub fn tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A Forge server's HTTP client. Clones share its connections.
+/// A Forge server's HTTP client. Clones share its connections and its logins.
 #[derive(Clone, Debug)]
 pub struct ForgeClient {
     base: Url,
     control: Client,
     generation: Client,
+    /// What every call to this server carries.
+    api_login: Arc<RwLock<Option<ServerLogin>>>,
+    session: Arc<Session>,
 }
 
 impl ForgeClient {
@@ -117,7 +126,37 @@ impl ForgeClient {
             control: control.map_err(|error| ClientFault::Client(chain(&error)))?,
             generation: generation.map_err(|error| ClientFault::Client(chain(&error)))?,
             base,
+            api_login: Arc::default(),
+            session: Arc::default(),
         })
+    }
+
+    /// Uses other logins from now on, in every clone.
+    pub fn set_logins(&self, logins: Logins) {
+        let Logins { api, ui } = logins;
+        let mut held = self
+            .api_login
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = api;
+        drop(held);
+        self.session.set_login(ui);
+    }
+
+    fn has_api_login(&self) -> bool {
+        let held = self.api_login.read();
+        held.unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// A request with the login of the API, where there is one. It goes with
+    /// every path, since a proxy before the server may ask on every path; it
+    /// never goes anywhere else, since no redirect is followed.
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        let held = self.api_login.read();
+        match held.unwrap_or_else(PoisonError::into_inner).as_ref() {
+            None => request,
+            Some(login) => request.basic_auth(login.user(), Some(login.password().expose_secret())),
+        }
     }
 
     /// The URL of a path on this server, percent-encoded where needed.
@@ -137,8 +176,8 @@ impl ForgeClient {
     ) -> Result<T, CallFailure> {
         let mut url = self.url(path);
         url.set_query((!query.is_empty()).then_some(query));
-        let sent = self.control.get(url).timeout(limits.timeout).send().await;
-        json(sent, limits).await
+        let request = self.signed(self.control.get(url));
+        json(request.timeout(limits.timeout).send().await, limits).await
     }
 
     /// A POST whose answer is JSON.
@@ -148,7 +187,7 @@ impl ForgeClient {
         body: &serde_json::Value,
         limits: Limits,
     ) -> Result<T, CallFailure> {
-        let request = self.control.post(self.url(path)).json(body);
+        let request = self.signed(self.control.post(self.url(path))).json(body);
         json(request.timeout(limits.timeout).send().await, limits).await
     }
 }

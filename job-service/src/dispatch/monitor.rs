@@ -57,19 +57,13 @@ struct Calls {
 impl Monitors {
     /// Begins to look after a server; a monitor that it has already ends.
     pub fn start(&self, core: &Arc<Core>, server: &Server) -> Result<(), Error> {
-        let client = ForgeClient::new(&server.base_url).map_err(|fault| {
-            Error::Invalid(vec![crate::request::Violation::new(
-                "server.base_url",
-                fault.to_string(),
-            )])
-        })?;
         let calls = Arc::new(Calls::default());
         let stop = core.shutdown.token().child_token();
         let monitor = Monitor {
             core: Arc::clone(core),
             alias: server.alias.clone(),
             base_url: server.base_url.clone(),
-            client,
+            client: core.clients.put(server, &core.vault)?,
             calls: Arc::clone(&calls),
             pushed: None,
             listed: None,
@@ -147,7 +141,8 @@ struct Monitor {
     core: Arc<Core>,
     alias: String,
     base_url: String,
-    client: ForgeClient,
+    /// The client, or why there is none.
+    client: Result<ForgeClient, ProbeFailure>,
     calls: Arc<Calls>,
     /// The generation that model-service has, and since when.
     pushed: Option<(String, Duration)>,
@@ -194,10 +189,13 @@ impl Monitor {
     /// One look: the probe, and the inventory when it is due.
     async fn look(&mut self) {
         let before = self.core.board.get(&self.alias);
-        let found = self.client.probe().await;
+        let found = match &self.client {
+            Ok(client) => client.probe().await.map(|facts| (client.clone(), facts)),
+            Err(failure) => Err(failure.clone()),
+        };
         let now = self.core.clock.now();
         match found {
-            Ok(facts) => {
+            Ok((client, facts)) => {
                 let process = before.and_then(|state| state.status.process);
                 let restarted = process.is_some() && facts.process != process;
                 if restarted {
@@ -208,7 +206,7 @@ impl Monitor {
                     tracing::error!(server.alias = %self.alias, %error, "its options could not be kept");
                     return;
                 }
-                self.list_when_due().await;
+                self.list_when_due(&client).await;
                 // Healthy only now, so that its first job finds its models.
                 self.answered(&facts, now);
                 self.core.hints.wake_dispatcher();
@@ -241,7 +239,10 @@ impl Monitor {
         self.core.board.update_status(&self.alias, |status| {
             was = status.health;
             status.health = Health::Healthy;
-            "healthy".clone_into(&mut status.message);
+            status.message = match &facts.ui_login_fault {
+                None => "healthy".to_owned(),
+                Some(fault) => format!("healthy, but {fault}"),
+            };
             status.probed_at = Some(now);
             status.seen_at = Some(now);
             status.failures = 0;
@@ -288,7 +289,7 @@ impl Monitor {
         self.core.metrics.server_up.get_or_create(&label).set(up);
     }
 
-    async fn list_when_due(&mut self) {
+    async fn list_when_due(&mut self, client: &ForgeClient) {
         let now = self.core.clock.monotonic();
         let asked = self
             .calls
@@ -308,9 +309,9 @@ impl Monitor {
             {
                 self.pushed = None;
             }
-            self.refresh_when_idle().await;
+            self.refresh_when_idle(client).await;
         }
-        match self.list_twice_when_less().await {
+        match self.list_twice_when_less(client).await {
             Ok(Some(listing)) => self.push(&listing).await,
             Ok(None) => {}
             Err(error) => {
@@ -321,29 +322,32 @@ impl Monitor {
 
     /// Lets an idle server look at its folders, so that a file that was put
     /// there since its start is listed. A busy one would keep us waiting.
-    async fn refresh_when_idle(&self) {
+    async fn refresh_when_idle(&self, client: &ForgeClient) {
         let ours = self.core.board.get(&self.alias);
         if ours.is_none_or(|state| state.running_job.is_some()) {
             return;
         }
-        let idle = self.client.progress().await;
+        let idle = client.progress().await;
         if !idle.is_ok_and(|progress| progress.is_idle()) {
             return;
         }
-        if let Err(error) = self.client.refresh().await {
+        if let Err(error) = client.refresh().await {
             tracing::warn!(server.alias = %self.alias, %error, "it did not look at its folders again");
         }
     }
 
     /// Lists the server; when it has fewer models than before, a second look
     /// must agree before anything counts as gone.
-    async fn list_twice_when_less(&mut self) -> Result<Option<Listing>, super::forge::CallFailure> {
-        let listing = self.client.list_inventory().await?;
+    async fn list_twice_when_less(
+        &mut self,
+        client: &ForgeClient,
+    ) -> Result<Option<Listing>, super::forge::CallFailure> {
+        let listing = client.list_inventory().await?;
         let count = listing.checkpoints.len() + listing.loras.len();
         let less = self.listed.map_or(count == 0, |(_, before)| count < before);
         if less {
             self.core.clock.sleep(self.core.pace.second_look).await;
-            let again = self.client.list_inventory().await?;
+            let again = client.list_inventory().await?;
             if again != listing {
                 return Ok(None);
             }

@@ -107,6 +107,9 @@ pub async fn settle(
             let bytes = images.iter().map(|image| image.size_bytes.unsigned_abs());
             core.metrics.image_bytes.inc_by(bytes.sum());
             core.hints.job_changed(&attempt.job_id);
+            if outcome == AttemptOutcome::Completed {
+                core.model_uses.note(job, attempt, now);
+            }
             tracing::info!(
                 job.id = %attempt.job_id, attempt.number = attempt.number,
                 server.alias = %attempt.server, outcome = %outcome,

@@ -2,7 +2,7 @@
 
 use crate::{
     core::ServiceLimits,
-    error::Error,
+    error::{Error, key_subject},
     request::InputImage,
     store::{
         Connection,
@@ -16,15 +16,29 @@ pub(super) fn request_bytes(request_json: &str, pictures: &[InputImage]) -> i64 
     i64::try_from(request_json.len() + pictures).unwrap_or(i64::MAX)
 }
 
-/// Whether so many jobs and bytes more may wait.
+/// A key whose jobs are bounded.
+#[derive(Clone, Debug)]
+pub(super) struct KeyQuota {
+    /// The key.
+    pub(super) key_id: String,
+    /// How many of its jobs may wait.
+    pub(super) queued_jobs: u64,
+}
+
+/// Whether so many jobs and bytes more may wait, of the key that they would
+/// belong to and of all together.
 pub(super) fn admit(
     conn: &mut Connection,
     limits: &ServiceLimits,
+    quota: Option<&KeyQuota>,
     jobs: usize,
     bytes: i64,
 ) -> Result<(), Error> {
-    let now = queue::totals(conn)?;
     let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
+    if let Some(quota) = quota {
+        admit_of_key(conn, quota, jobs)?;
+    }
+    let now = queue::totals(conn)?;
     within(
         limits,
         QueueTotals {
@@ -32,6 +46,20 @@ pub(super) fn admit(
             request_bytes: now.request_bytes.saturating_add(bytes),
         },
     )
+}
+
+/// Whether so many jobs more of one key may wait.
+fn admit_of_key(conn: &mut Connection, quota: &KeyQuota, jobs: i64) -> Result<(), Error> {
+    let jobs = queue::jobs_of_key(conn, &quota.key_id)?.saturating_add(jobs);
+    // Never below zero.
+    if jobs.unsigned_abs() > quota.queued_jobs {
+        return Err(Error::QueueFull {
+            subject: key_subject(&quota.key_id),
+            what: format!("{jobs} jobs of this key would wait"),
+            limit: quota.queued_jobs,
+        });
+    }
+    Ok(())
 }
 
 /// Whether what a change has made larger may wait so; one that makes it
@@ -57,14 +85,14 @@ fn within(limits: &ServiceLimits, totals: QueueTotals) -> Result<(), Error> {
     // Neither is ever below zero.
     if jobs.unsigned_abs() > most_jobs {
         return Err(Error::QueueFull {
-            subject: "queued_jobs",
+            subject: "queued_jobs".to_owned(),
             what: format!("{jobs} jobs would wait"),
             limit: most_jobs,
         });
     }
     if request_bytes.unsigned_abs() > limits.queued_bytes {
         return Err(Error::QueueFull {
-            subject: "queued_bytes",
+            subject: "queued_bytes".to_owned(),
             what: format!("the requests of waiting jobs would have {request_bytes} bytes"),
             limit: limits.queued_bytes,
         });

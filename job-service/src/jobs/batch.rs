@@ -84,10 +84,11 @@ impl Jobs {
             .into_iter()
             .zip(pictures)
             .map(|(item, pictures)| Rows {
-                jobs: item.into_jobs(&batch_id, &pictures),
+                jobs: item.into_jobs(&batch_id, &pictures, self.viewer.key_id()),
                 pictures,
             })
             .collect();
+        let quota = self.quota();
         let limits = self.core.limits.clone();
         let now = self.core.clock.now();
         let (taken, sequence, is_new) = self
@@ -106,7 +107,7 @@ impl Jobs {
                 }
                 let jobs = rows.iter().flat_map(|rows| &rows.jobs);
                 let bytes = jobs.clone().map(|job| job.request_bytes).sum();
-                admit(conn, &limits, jobs.count(), bytes)?;
+                admit(conn, &limits, quota.as_ref(), jobs.count(), bytes)?;
                 let taken = insert(conn, &batch_id, &rows, now)?;
                 if let Some(once) = &once {
                     let kept = json!(taken).to_string();
@@ -196,7 +197,12 @@ impl BatchItem {
 
     /// The rows of its jobs, each with its seed: counted on from the one that
     /// was given, or from one that is drawn for all.
-    fn into_jobs(self, batch_id: &str, pictures: &[InputImage]) -> Vec<NewJob> {
+    fn into_jobs(
+        self,
+        batch_id: &str,
+        pictures: &[InputImage],
+        key_id: Option<&str>,
+    ) -> Vec<NewJob> {
         let (step, span) = (self.step(), self.span());
         let Self {
             submission,
@@ -217,7 +223,7 @@ impl BatchItem {
                     seed,
                     subseed,
                     batch_id: Some(batch_id.to_owned()),
-                    ..one.into_job(pictures)
+                    ..one.into_job(pictures, key_id)
                 }
             })
             .collect()

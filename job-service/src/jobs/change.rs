@@ -1,11 +1,11 @@
 //! Changes jobs that wait.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Jobs, Shown,
     admission::{check_growth, request_bytes},
-    shown,
+    ownership, shown,
     submit::given_or_drawn,
 };
 use crate::{
@@ -59,11 +59,12 @@ impl Jobs {
         };
         let limits = self.core.limits.clone();
         let now = self.core.clock.now();
-        let job_id = id.to_owned();
+        let (viewer, job_id) = (Arc::clone(&self.viewer), id.to_owned());
         let mut shown = self
             .core
             .database
             .write("update_job", move |conn| {
+                ownership::changed(conn, &viewer, &job_id)?;
                 let before = queue::totals(conn)?;
                 jobs::update(conn, &job_id, &row, revision, now)?;
                 check_growth(conn, &limits, before)?;
@@ -71,7 +72,7 @@ impl Jobs {
                     input_images::release(conn, &job_id)?;
                     input_images::insert(conn, &job_id, pictures, now)?;
                 }
-                shown(conn, &job_id)
+                shown(conn, &viewer, &job_id)
             })
             .await?;
         self.core.hints.job_changed(id);

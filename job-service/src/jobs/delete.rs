@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Jobs;
+use super::{Jobs, ownership};
 use crate::{
     core::Core,
     error::Error,
@@ -28,10 +28,13 @@ impl Jobs {
             }
         }
         let now = self.core.clock.now();
-        let job_id = id.to_owned();
+        let (viewer, job_id) = (Arc::clone(&self.viewer), id.to_owned());
         self.core
             .database
-            .write("delete_job", move |conn| jobs::delete(conn, &job_id, now))
+            .write("delete_job", move |conn| {
+                ownership::changed(conn, &viewer, &job_id)?;
+                jobs::delete(conn, &job_id, now)
+            })
             .await?;
         self.core.hints.job_changed(id);
         if let Err(error) = remove_unneeded(&self.core).await {

@@ -1,7 +1,7 @@
 //! Takes jobs, in one write with the request id that makes a submission
 //! repeatable: a repetition finds the job, or is the first itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -68,7 +68,8 @@ impl Jobs {
             method: METHOD,
             fingerprint: fingerprint(&submission.asked()),
         });
-        let new = submission.into_job(&pictures);
+        let new = submission.into_job(&pictures, self.viewer.key_id());
+        let (viewer, quota) = (Arc::clone(&self.viewer), self.quota());
         let limits = self.core.limits.clone();
         let now = self.core.clock.now();
         let taken = self
@@ -78,9 +79,9 @@ impl Jobs {
                 if let Some(once) = &once
                     && let Some(id) = request_ids::find(conn, once)?
                 {
-                    return Ok(Taken::Before(Box::new(shown(conn, &id)?)));
+                    return Ok(Taken::Before(Box::new(shown(conn, &viewer, &id)?)));
                 }
-                admit(conn, &limits, 1, new.request_bytes)?;
+                admit(conn, &limits, quota.as_ref(), 1, new.request_bytes)?;
                 let (job, sequence) = jobs::insert(conn, &new, now)?;
                 input_images::insert(conn, &new.id, &pictures, now)?;
                 if let Some(once) = &once {
@@ -147,7 +148,7 @@ impl Submission {
 
     /// The row of its job, with seeds drawn where none are given. Its pictures
     /// are taken already.
-    pub(super) fn into_job(self, pictures: &[InputImage]) -> NewJob {
+    pub(super) fn into_job(self, pictures: &[InputImage], key_id: Option<&str>) -> NewJob {
         let Self {
             request,
             target_server,
@@ -173,6 +174,7 @@ impl Submission {
             app_type,
             source_info,
             batch_id: None,
+            key_id: key_id.map(str::to_owned),
         }
     }
 }

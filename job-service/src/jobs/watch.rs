@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio::sync::broadcast;
 
 use super::{Jobs, Shown};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     hints::Progress,
     job::{Event, Job},
     store::events,
+    watches::WatchPlace,
 };
 
 /// How long a watch is silent before it gives a sign of life.
@@ -47,17 +48,15 @@ pub struct Watch {
     ended: bool,
     /// Whether the table is to be read before anything is waited for.
     look: bool,
-    /// Its place among the watches that may be open.
-    _permit: OwnedSemaphorePermit,
+    _place: WatchPlace,
 }
 
 impl Jobs {
     /// Begins to watch a job: after a place in the history, or from a snapshot
     /// of now.
     pub async fn watch(&self, id: &str, after: Option<i64>) -> Result<Watch, Error> {
-        let permit = Arc::clone(&self.core.watches)
-            .try_acquire_owned()
-            .map_err(|_| Error::TooManyWatches(self.core.limits.watches))?;
+        let most = self.watches_of_key();
+        let place = self.core.watches.enter(most)?;
         // Interest first, then the look: nothing falls between.
         let changes = self.core.hints.changes();
         let progress = self.core.hints.progress();
@@ -74,7 +73,7 @@ impl Jobs {
             heartbeat_at: self.core.clock.monotonic() + HEARTBEAT,
             ended: false,
             look: true,
-            _permit: permit,
+            _place: place,
         };
         match after {
             Some(after) => {

@@ -60,6 +60,8 @@ pub struct NewJob {
     pub source_info: String,
     /// The batch it was submitted in.
     pub batch_id: Option<String>,
+    /// The key that submitted it.
+    pub key_id: Option<String>,
     /// Bytes of its request with its pictures.
     pub request_bytes: i64,
 }
@@ -95,6 +97,7 @@ pub(super) struct Row {
     error_code: Option<String>,
     labels_json: String,
     batch_id: Option<String>,
+    api_key_id: Option<String>,
 }
 
 /// Inserts a pending job at the end of the queue and answers it with the
@@ -127,6 +130,7 @@ pub fn insert(
             jobs::attempts_max.eq(job.attempts_max),
             jobs::labels_json.eq(to_json(&job.labels)?),
             jobs::batch_id.eq(&job.batch_id),
+            jobs::api_key_id.eq(&job.key_id),
             jobs::request_bytes.eq(job.request_bytes),
         ))
         .execute(conn)?;
@@ -162,6 +166,7 @@ fn as_inserted(job: &NewJob, now: DateTime<Utc>) -> Job {
         models: job.models.clone(),
         resolved_checkpoint: None,
         batch_id: job.batch_id.clone(),
+        key_id: job.key_id.clone(),
         revision: 1,
     }
 }
@@ -170,6 +175,23 @@ fn as_inserted(job: &NewJob, now: DateTime<Utc>) -> Job {
 pub fn get(conn: &mut SqliteConnection, id: &str) -> Result<Job, Error> {
     jobs::table
         .find(id)
+        .select(Row::as_select())
+        .first(conn)
+        .optional()?
+        .map(from_row)
+        .transpose()?
+        .ok_or_else(|| Error::JobNotFound(id.to_owned()))
+}
+
+/// The job with this id, of this owner only when one is named. One of another
+/// owner costs what one that is not there costs: its row is not read out.
+pub fn get_of(conn: &mut SqliteConnection, id: &str, owner: Option<&str>) -> Result<Job, Error> {
+    let Some(owner) = owner else {
+        return get(conn, id);
+    };
+    jobs::table
+        .find(id)
+        .filter(jobs::api_key_id.eq(owner))
         .select(Row::as_select())
         .first(conn)
         .optional()?
@@ -344,6 +366,7 @@ pub(super) fn from_row(row: Row) -> Result<Job, Error> {
         models: models_from_json(&id, &row.models_json)?,
         resolved_checkpoint: row.resolved_checkpoint,
         batch_id: row.batch_id,
+        key_id: row.api_key_id,
         revision: row.revision,
         id,
     })

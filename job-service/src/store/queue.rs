@@ -13,7 +13,7 @@ use super::{
     events::{self, NewEvent},
     jobs::models_from_json,
     optional_time,
-    schema::{jobs, queue_totals},
+    schema::{jobs, key_totals, queue_totals},
     word,
 };
 use crate::{
@@ -160,6 +160,16 @@ pub fn totals(conn: &mut SqliteConnection) -> Result<QueueTotals, Error> {
         jobs,
         request_bytes,
     })
+}
+
+/// How many jobs of a key wait, this transaction included.
+pub fn jobs_of_key(conn: &mut SqliteConnection, key_id: &str) -> Result<i64, Error> {
+    let jobs = key_totals::table
+        .find(key_id)
+        .select(key_totals::jobs)
+        .first(conn)
+        .optional()?;
+    Ok(jobs.unwrap_or(0))
 }
 
 /// When the next job that waits for a time becomes due.

@@ -15,6 +15,7 @@ diesel::table! {
         forge_internal_task_id -> Nullable<Text>,
         app_type -> Nullable<Text>,
         source_info -> Nullable<Text>,
+        api_key_id -> Nullable<Text>,
         revision -> Integer,
         endpoint -> Text,
         priority -> Integer,
@@ -107,6 +108,8 @@ diesel::table! {
         created_at -> Text,
         updated_at -> Text,
         revision -> Integer,
+        api_login_sealed -> Nullable<Binary>,
+        ui_login_sealed -> Nullable<Binary>,
     }
 }
 
@@ -148,6 +151,41 @@ diesel::table! {
         id -> Integer,
         jobs -> BigInt,
         request_bytes -> BigInt,
+    }
+}
+
+diesel::table! {
+    key_totals (key_id) {
+        key_id -> Text,
+        jobs -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> Text,
+        name -> Text,
+        key_prefix -> Text,
+        key_hash -> Text,
+        secret_hash -> Text,
+        created_at -> Text,
+        last_used -> Nullable<Text>,
+        is_active -> Nullable<Bool>,
+        permissions -> Nullable<Text>,
+        description -> Nullable<Text>,
+        revision -> Integer,
+        expires_at -> Nullable<Text>,
+        queued_jobs_max -> Nullable<Integer>,
+        watches_max -> Nullable<Integer>,
+        old_secret_hash -> Nullable<Text>,
+        old_secret_expires_at -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    authentication (id) {
+        id -> Integer,
+        required_since -> Text,
     }
 }
 

@@ -1,5 +1,5 @@
-//! The `forge_servers` table. How a server is at the moment is the monitor's,
-//! in memory.
+//! The `forge_servers` table, in which logins are only ever encrypted. How a
+//! server is at the moment is the monitor's, in memory.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     error::Error,
-    server::{Server, Usage},
+    seal::Sealed,
+    server::{LoginKind, Server, ServerLogin, Usage},
+    vault::Vault,
 };
 
 const TABLE: &str = "forge_servers";
@@ -33,12 +35,17 @@ pub struct NewServer {
     pub labels: BTreeMap<String, String>,
     /// Whether it is used at all.
     pub enabled: bool,
+    /// What its API asks for.
+    pub api_login: Option<ServerLogin>,
+    /// What its UI asks for.
+    pub ui_login: Option<ServerLogin>,
 }
 
 /// What to change of a server; `None` stays.
 #[derive(Clone, Debug, Default)]
 pub struct ServerChange {
-    /// Where its API is; another one drops the baseline.
+    /// Where its API is; another one drops the baseline, and the logins that
+    /// are not changed with it: they are for where it was.
     pub base_url: Option<String>,
     /// Who else uses it.
     pub usage: Option<Usage>,
@@ -48,6 +55,10 @@ pub struct ServerChange {
     pub enabled: Option<bool>,
     /// Whether it is kept from taking jobs, and why.
     pub cordon: Option<(bool, String)>,
+    /// What its API asks for; an inner `None` removes it.
+    pub api_login: Option<Option<ServerLogin>>,
+    /// What its UI asks for; an inner `None` removes it.
+    pub ui_login: Option<Option<ServerLogin>>,
 }
 
 #[derive(Queryable, Selectable)]
@@ -64,11 +75,15 @@ struct Row {
     created_at: String,
     updated_at: String,
     revision: i32,
+    api_login_sealed: Option<Vec<u8>>,
+    ui_login_sealed: Option<Vec<u8>>,
 }
 
-/// Inserts a server; `most` is how many there may be in all.
+/// Inserts a server, its logins sealed by the vault; `most` is how many there
+/// may be in all.
 pub fn insert(
     conn: &mut SqliteConnection,
+    vault: &Vault,
     server: &NewServer,
     most: usize,
     now: DateTime<Utc>,
@@ -77,6 +92,11 @@ pub fn insert(
     if usize::try_from(count).is_ok_and(|count| count >= most) {
         return Err(Error::TooManyServers(most));
     }
+    let sealed = |kind, login: &Option<ServerLogin>| {
+        sealed(vault, kind, &server.alias, &server.base_url, login.as_ref())
+    };
+    let api_login = sealed(LoginKind::Api, &server.api_login)?;
+    let ui_login = sealed(LoginKind::Ui, &server.ui_login)?;
     let at = to_text(now);
     let added = diesel::insert_into(forge_servers::table)
         .values((
@@ -87,6 +107,8 @@ pub fn insert(
             forge_servers::enabled.eq(server.enabled),
             forge_servers::created_at.eq(&at),
             forge_servers::updated_at.eq(&at),
+            forge_servers::api_login_sealed.eq(bytes_of(&api_login)),
+            forge_servers::ui_login_sealed.eq(bytes_of(&ui_login)),
         ))
         .on_conflict_do_nothing()
         .execute(conn)?;
@@ -121,9 +143,11 @@ pub fn list(conn: &mut SqliteConnection, after: &str, limit: i64) -> Result<Vec<
         .collect()
 }
 
-/// Changes a server; `revision` is the one that the caller knows, if any.
+/// Changes a server, its logins sealed by the vault; `revision` is the one that
+/// the caller knows, if any.
 pub fn update(
     conn: &mut SqliteConnection,
+    vault: &Vault,
     alias: &str,
     change: &ServerChange,
     revision: Option<i32>,
@@ -151,6 +175,8 @@ pub fn update(
         if moved {
             // Another process: what was read from the old one says nothing.
             server.baseline = None;
+            server.api_login = None;
+            server.ui_login = None;
         }
         server.base_url.clone_from(base_url);
     }
@@ -162,6 +188,13 @@ pub fn update(
     if let Some((cordoned, reason)) = &change.cordon {
         server.cordoned = *cordoned;
         server.cordon_reason.clone_from(reason);
+    }
+    let url = &server.base_url;
+    if let Some(login) = &change.api_login {
+        server.api_login = sealed(vault, LoginKind::Api, alias, url, login.as_ref())?;
+    }
+    if let Some(login) = &change.ui_login {
+        server.ui_login = sealed(vault, LoginKind::Ui, alias, url, login.as_ref())?;
     }
     diesel::update(forge_servers::table.find(alias))
         .set((
@@ -178,6 +211,8 @@ pub fn update(
                 .transpose()?),
             forge_servers::updated_at.eq(to_text(now)),
             forge_servers::revision.eq(server.revision + 1),
+            forge_servers::api_login_sealed.eq(bytes_of(&server.api_login)),
+            forge_servers::ui_login_sealed.eq(bytes_of(&server.ui_login)),
         ))
         .execute(conn)?;
     get(conn, alias)
@@ -221,6 +256,22 @@ pub fn delete(conn: &mut SqliteConnection, alias: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// A login as it is stored.
+fn sealed(
+    vault: &Vault,
+    kind: LoginKind,
+    alias: &str,
+    base_url: &str,
+    login: Option<&ServerLogin>,
+) -> Result<Option<Sealed>, Error> {
+    let sealed = login.map(|login| vault.seal(kind, alias, base_url, login));
+    Ok(sealed.transpose()?)
+}
+
+fn bytes_of(sealed: &Option<Sealed>) -> Option<&[u8]> {
+    sealed.as_ref().map(Sealed::as_bytes)
+}
+
 /// Whether an attempt is under way on a server.
 fn runs_attempt(conn: &mut SqliteConnection, alias: &str) -> Result<bool, Error> {
     Ok(diesel::select(diesel::dsl::exists(
@@ -247,6 +298,8 @@ fn from_row(row: Row) -> Result<Server, Error> {
         created_at: time(TABLE, &id, &row.created_at)?,
         updated_at: time(TABLE, &id, &row.updated_at)?,
         revision: row.revision,
+        api_login: row.api_login_sealed.map(Sealed::from_stored),
+        ui_login: row.ui_login_sealed.map(Sealed::from_stored),
         alias: id,
     })
 }

@@ -3,6 +3,7 @@
 
 mod changes;
 mod documented;
+mod ownership;
 mod plans;
 mod request_ids;
 mod schema_text;
@@ -20,7 +21,7 @@ use service_kit::{
 };
 use tempfile::TempDir;
 
-use crate::{config::DATABASE_FILE, run::schema};
+use crate::{config::DATABASE_FILE, run::schema, seal::SealingKey, vault::Vault};
 
 /// A migrated database in a folder of its own.
 struct Fixture {
@@ -68,6 +69,12 @@ impl Fixture {
     fn run(&mut self, sql: &str) -> QueryResult<usize> {
         diesel::sql_query(sql).execute(&mut self.connection)
     }
+}
+
+/// One that touches no file.
+fn vault() -> Vault {
+    let key = SealingKey::generate().unwrap();
+    Vault::open(&PathBuf::new(), Some(key)).unwrap()
 }
 
 fn now() -> DateTime<Utc> {

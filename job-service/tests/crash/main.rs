@@ -5,7 +5,11 @@
 
 mod at_points;
 mod at_random;
+mod commands;
+mod key_commands;
 mod program;
 mod refusals;
+mod secrets;
 mod signals;
+mod watching;
 mod world;

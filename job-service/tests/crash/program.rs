@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -35,6 +35,13 @@ pub(crate) fn command(arguments: &[&str], data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_job-service"));
     command.args(arguments).arg("--data-dir").arg(data_dir);
     command
+}
+
+/// What the program says of the health of a service that listens there.
+pub(crate) fn healthcheck(address: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_job-service"));
+    command.args(["healthcheck", "--address", address]);
+    command.output().unwrap()
 }
 
 impl Program {

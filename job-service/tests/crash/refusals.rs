@@ -1,9 +1,9 @@
 //! What the program refuses to start with, by exit code and in words.
 
-use std::{path::Path, process::Output};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Output};
 
 use diesel::{Connection as _, RunQueryDsl as _};
-use job_service::config::DATABASE_FILE;
+use job_service::{config::DATABASE_FILE, vault::KEY_FILE};
 use service_kit::exit::Exit;
 
 use crate::{program::command, world::World};
@@ -77,12 +77,14 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
 #[test]
 fn a_wrong_command_line_ends_as_bad_configuration() {
     let folder = tempfile::tempdir().unwrap();
-    let wrong: [&[&str]; 7] = [
+    let wrong: [&[&str]; 9] = [
         &["--no-such-flag"],
         &["--listen=not an address"],
-        &["--listen=0.0.0.0:50051"],
+        &["--bootstrap-key-file=no-such-file"],
         &["--metrics-listen=0.0.0.0:9464"],
         &["--servers=[{}]"],
+        &["--servers-file=no-such-file"],
+        &["--credentials-key-file=no-such-file"],
         &["--model-service=nowhere"],
         &["--log=a=b=c"],
     ];
@@ -93,4 +95,18 @@ fn a_wrong_command_line_ends_as_bad_configuration() {
     }
     let made = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(made, 0, "nothing was made");
+}
+
+#[test]
+fn a_key_of_logins_that_others_may_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(KEY_FILE);
+    let key = "5e".repeat(32);
+    std::fs::write(&file, &key).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&file, mode).unwrap();
+    let (ended, said) = ended(&SERVE, folder.path());
+    assert_eq!(ended, code(Exit::BadConfiguration), "{said}");
+    let remedy = format!("chmod 600 {}", file.display());
+    assert!(said.contains(&remedy) && !said.contains(&key), "{said}");
 }

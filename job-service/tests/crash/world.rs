@@ -10,7 +10,7 @@ use forge_sim::{ForgeSim, Generation, SimConfig};
 use service_kit::{clock::Clock, server};
 use stablequeue_proto::jobs::v1::{self as jobs, JobState, job_service_client::JobServiceClient};
 use tempfile::TempDir;
-use tonic::transport::Channel;
+use tonic::{Streaming, transport::Channel};
 
 use crate::program::{BOUND, Program, command};
 
@@ -171,6 +171,11 @@ impl Client {
 
     /// Submits a small job and answers its id.
     pub(crate) async fn submit(&mut self, prompt: &str) -> String {
+        self.submit_to_watch(prompt).await.0
+    }
+
+    /// The same, with the token behind it.
+    pub(crate) async fn submit_to_watch(&mut self, prompt: &str) -> (String, String) {
         let params = jobs::GenerationParams {
             prompt: prompt.to_owned(),
             steps: Some(4),
@@ -182,8 +187,21 @@ impl Client {
             input: Some(jobs::submit_job_request::Input::Params(params)),
             ..jobs::SubmitJobRequest::default()
         };
-        let answer = self.jobs.submit_job(request).await.unwrap();
-        answer.into_inner().job.unwrap().job_id
+        let answer = self.jobs.submit_job(request).await.unwrap().into_inner();
+        (answer.job.unwrap().job_id, answer.resume_token)
+    }
+
+    /// What happens to a job after a token.
+    pub(crate) async fn watch(
+        &mut self,
+        id: &str,
+        resume_token: &str,
+    ) -> Streaming<jobs::WatchJobResponse> {
+        let request = jobs::WatchJobRequest {
+            job_id: id.to_owned(),
+            resume_token: resume_token.to_owned(),
+        };
+        self.jobs.watch_job(request).await.unwrap().into_inner()
     }
 
     /// Waits until a job is completed and answers it in full.

@@ -3,5 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod admin;
+mod api_keys;
+mod authentication;
 mod forge_attempt;
 mod forge_client;
+mod forge_logins;
+mod harness;

@@ -74,6 +74,22 @@ pub(crate) const ACCESS: Access = Access::new(&[
         "stablequeue.models.v1.AvailabilityService/ListInventories",
         Scope::ModelsRead,
     ),
+    (
+        "stablequeue.admin.v1.AdminService/GetServiceInfo",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.AdminService/GetDatabaseStatus",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.AdminService/CreateBackup",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.AdminService/ListBackups",
+        Scope::Admin,
+    ),
 ]);
 
 /// Reason of a PERMISSION_DENIED for a server that a token is not bound to.

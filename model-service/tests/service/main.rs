@@ -3,15 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod admin;
 mod availability;
 mod bad_input;
 mod changes;
+mod commands;
 mod harness;
 mod inventories;
 mod models;
 mod process;
 mod references;
 mod repeats;
+mod secrets;
 mod tokens;
 mod uses;
 mod watching;

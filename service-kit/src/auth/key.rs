@@ -185,6 +185,19 @@ pub struct Token {
 }
 
 impl Token {
+    /// A new secret for a key that stays as it is.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn generate(prefix: KeyPrefix) -> Result<Self, NoRandomness> {
+        let secret = random_hex::<{ SECRET_BITS / 8 }>()?;
+        let text = format!("{MARK}{prefix}{TOKEN_SEPARATOR}{secret}");
+        Ok(Self {
+            prefix,
+            text: text.into(),
+        })
+    }
+
     /// Reads a token, as from a file.
     ///
     /// # Errors
@@ -207,12 +220,16 @@ impl Token {
         self.text.expose_secret()
     }
 
+    /// The secret in it, in clear, to be shown once to whoever made it.
+    pub fn expose_secret(&self) -> &str {
+        split_token(self.expose()).map_or("", |(_, secret)| secret)
+    }
+
     /// What is stored of it: the secret only.
     pub fn hashes(&self) -> KeyHashes {
-        let secret = split_token(self.expose()).map_or("", |(_, secret)| secret);
         KeyHashes {
             key: None,
-            secret: Digest::of(secret),
+            secret: Digest::of(self.expose_secret()),
         }
     }
 
@@ -342,6 +359,16 @@ mod tests {
         ] {
             assert!(Token::parse(&wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_new_secret_for_a_key_keeps_its_prefix() {
+        let prefix = KeyPrefix::parse(PREFIX).unwrap();
+        let one = Token::generate(prefix).unwrap();
+        let other = Token::generate(prefix).unwrap();
+        assert_eq!(Token::parse(one.expose()).unwrap().prefix(), prefix);
+        assert_eq!(one.expose_secret().len(), 64);
+        assert_ne!(one.expose_secret(), other.expose_secret());
     }
 
     #[test]

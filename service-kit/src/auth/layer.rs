@@ -63,11 +63,17 @@ impl Guard {
             tracing::Span::current().record(CALLER_FIELD, id.as_str());
         }
         // A method that nobody described is not served; the routes say so.
-        if let Some(scope) = self.scopes.get(request.uri().path()) {
-            caller.require(*scope)?;
-        }
+        let scope = self.scopes.get(request.uri().path());
+        let permitted = scope.map_or(Ok(()), |scope| caller.require(*scope));
+        // The audit names who was denied, too.
         request.extensions_mut().insert(caller);
-        Ok(())
+        permitted
+    }
+
+    /// Whether a method, by its request path, is administrative.
+    pub(crate) fn is_administrative(&self, path: &str) -> bool {
+        let scope = self.scopes.get(path);
+        scope.is_some_and(|scope| scope.is_administrative())
     }
 
     /// As [`Guard::admit`], for reflection: any known caller may use it.

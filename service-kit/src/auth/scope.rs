@@ -64,6 +64,18 @@ impl Scope {
         found.ok_or(UnknownScope)
     }
 
+    /// Whether what it allows is administration, which is audited.
+    pub const fn is_administrative(self) -> bool {
+        match self {
+            Self::QueueAdmin | Self::ServersAdmin | Self::KeysAdmin | Self::Admin => true,
+            Self::JobsRead
+            | Self::JobsWrite
+            | Self::JobsReadAll
+            | Self::ModelsRead
+            | Self::ModelsWrite => false,
+        }
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }

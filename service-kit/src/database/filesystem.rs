@@ -35,6 +35,12 @@ pub(crate) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// What is free on the volume that holds `path`, for programs that are not the superuser's.
+pub(crate) fn volume_free_bytes(path: &Path) -> io::Result<u64> {
+    let volume = rustix::fs::statvfs(path)?;
+    Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
+}
+
 /// The path without links, also for a file that does not exist yet; its folder must.
 pub(super) fn resolved(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {

@@ -22,12 +22,26 @@ impl Method {
         Self { service, name }
     }
 
+    /// The method of the path of a request that was routed to `service`.
+    pub(crate) fn routed(service: &str, path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or(UNKNOWN);
+        Self::new(Arc::new(service.to_owned()), name)
+    }
+
     pub(crate) fn service(&self) -> &Arc<String> {
         &self.service
     }
 
     pub(crate) fn name(&self) -> &Arc<String> {
         &self.name
+    }
+
+    /// `package.Service/Method`; one word for all methods that nobody described.
+    pub(crate) fn full_name(&self) -> String {
+        if self.service.as_str() == UNKNOWN {
+            return UNKNOWN.to_owned();
+        }
+        format!("{}/{}", self.service, self.name)
     }
 }
 
@@ -84,8 +98,10 @@ mod tests {
             (check.service().as_str(), check.name().as_str()),
             ("grpc.health.v1.Health", "Check")
         );
+        assert_eq!(check.full_name(), "grpc.health.v1.Health/Check");
         for path in ["/grpc.health.v1.Health/Nope", "/", "", "/x/y/z"] {
             assert_eq!(methods.find(path).name().as_str(), UNKNOWN);
+            assert_eq!(methods.find(path).full_name(), UNKNOWN);
         }
     }
 

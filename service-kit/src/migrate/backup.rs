@@ -1,6 +1,12 @@
-//! Makes a verified copy of a database beside it.
+//! Makes a verified copy of a database beside it, before a migration or while a service goes on.
 //!
 //! Does not delete finished backups and does not restore them.
+//!
+//! The copy is made by VACUUM INTO, which reads one moment of the database
+//! (<https://sqlite.org/lang_vacuum.html#vacuuminto>) and cannot join a transaction of ours. So row
+//! counts are compared only where nobody else writes: a database that moves on has other counts
+//! by the time they are taken. What is compared beside a running writer is what cannot move:
+//! integrity, references, schema, and which database it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,7 +18,8 @@ use diesel::sql_types::Text;
 
 use crate::database::{DatabaseError, DatabaseOptions, open_inspector, sibling};
 
-use super::{MigrateError, check};
+use super::backups::{Backup, backup, backups, beside, name_of};
+use super::{MigrateError, bookkeeping, check};
 
 /// What a backup is called while it is not yet verified.
 const UNFINISHED: &str = ".partial";
@@ -20,23 +27,72 @@ const UNFINISHED: &str = ".partial";
 /// How many later milliseconds are tried when a backup of that name exists.
 const NAMES_MAX: i64 = 1_000;
 
-/// Copies the database behind `connection`, the content of its write-ahead log included, and
-/// returns where the copy is: on disk, readable by its owner only, checked and compared.
+/// The backup could not be made or does not hold what the database holds; no file is left of it.
+#[derive(Debug, thiserror::Error)]
+#[error("the backup {} failed: {reason}", .path.display())]
+pub struct BackupError {
+    /// Where the backup would have been.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// What a copy is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// A database that nobody writes to.
+    Nobody,
+    /// A database that its service writes to.
+    Writer,
+}
+
+/// Copies the database behind `connection`, to which nobody else writes, the content of its
+/// write-ahead log included, and returns where the copy is: on disk, readable by its owner only,
+/// checked and compared.
 pub(super) fn back_up(
     connection: &mut SqliteConnection,
     database: &Path,
     name: &str,
     now: DateTime<Utc>,
-) -> Result<PathBuf, MigrateError> {
+) -> Result<PathBuf, BackupError> {
+    make(connection, database, name, now, Beside::Nobody)
+}
+
+/// Copies the database at `path` while its service goes on reading and writing; everything that
+/// was acknowledged before the call is in the copy. Blocks until the copy is on disk and checked.
+///
+/// Whoever calls holds the database's lock and makes one backup at a time.
+///
+/// # Errors
+/// [`BackupError`]; nothing is left of the copy then.
+pub fn back_up_running(path: &Path, name: &str, now: DateTime<Utc>) -> Result<Backup, BackupError> {
+    let failed = |reason: String| BackupError {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut connection = open_inspector(path, &DatabaseOptions::default())
+        .map_err(|error| failed(error.to_string()))?;
+    let made = make(&mut connection, path, name, now, Beside::Writer)?;
+    let found = backup(&made, name).map_err(|error| failed(error.to_string()))?;
+    found.ok_or_else(|| failed(format!("{} was removed at once", made.display())))
+}
+
+fn make(
+    connection: &mut SqliteConnection,
+    database: &Path,
+    name: &str,
+    now: DateTime<Utc>,
+    beside: Beside,
+) -> Result<PathBuf, BackupError> {
     let path = free_path(database, name, now)?;
     let unfinished = sibling(&path, UNFINISHED);
-    let failed = |reason: String| MigrateError::Backup {
+    let failed = |reason: String| BackupError {
         path: path.clone(),
         reason,
     };
-    remove_unfinished(database, name).map_err(|error| failed(error.to_string()))?;
+    remove_unfinished_backups(database, name).map_err(|error| failed(error.to_string()))?;
     let made = copy(connection, &unfinished)
-        .and_then(|()| verify(connection, &unfinished))
+        .and_then(|()| verify(connection, &unfinished, beside))
         .and_then(|()| publish(&unfinished, &path).map_err(|error| error.to_string()));
     if let Err(reason) = made {
         // The reason counts; a file that cannot be removed is removed before the next backup.
@@ -47,10 +103,10 @@ pub(super) fn back_up(
     Ok(path)
 }
 
-/// The newest backup beside `database`; their names sort by time.
+/// The newest backup beside `database`.
 pub(super) fn newest(database: &Path, name: &str) -> Option<PathBuf> {
-    let found = beside(database, name, ".sqlite").ok()?;
-    found.into_iter().max()
+    let newest = backups(database, name).ok()?.into_iter().next()?;
+    Some(database.with_file_name(newest.name))
 }
 
 fn copy(connection: &mut SqliteConnection, target: &Path) -> Result<(), String> {
@@ -69,8 +125,8 @@ fn copy(connection: &mut SqliteConnection, target: &Path) -> Result<(), String> 
     file.sync_all().map_err(|error| error.to_string())
 }
 
-fn verify(connection: &mut SqliteConnection, target: &Path) -> Result<(), String> {
-    match difference(connection, target) {
+fn verify(connection: &mut SqliteConnection, target: &Path, beside: Beside) -> Result<(), String> {
+    match difference(connection, target, beside) {
         Ok(None) => Ok(()),
         Ok(Some(difference)) => Err(difference.to_owned()),
         Err(error) => Err(error.to_string()),
@@ -81,14 +137,29 @@ fn verify(connection: &mut SqliteConnection, target: &Path) -> Result<(), String
 fn difference(
     connection: &mut SqliteConnection,
     target: &Path,
+    beside: Beside,
 ) -> Result<Option<&'static str>, MigrateError> {
     let mut copy = open_inspector(target, &DatabaseOptions::default())?;
     check::integrity_check(&mut copy)?;
     if check::schema_text(connection)? != check::schema_text(&mut copy)? {
         return Ok(Some("its schema is not the database's"));
     }
-    if check::row_counts(connection)? != check::row_counts(&mut copy)? {
-        return Ok(Some("its row counts are not the database's"));
+    match beside {
+        Beside::Nobody if check::row_counts(connection)? != check::row_counts(&mut copy)? => {
+            return Ok(Some("its row counts are not the database's"));
+        }
+        Beside::Nobody => {}
+        Beside::Writer => {
+            match check::foreign_keys(&mut copy) {
+                Err(MigrateError::ForeignKeys { .. }) => {
+                    return Ok(Some("rows of it refer to missing ones"));
+                }
+                checked => checked?,
+            }
+            if bookkeeping::epoch(connection)? != bookkeeping::epoch(&mut copy)? {
+                return Ok(Some("it is another database"));
+            }
+        }
     }
     Ok(None)
 }
@@ -105,47 +176,26 @@ fn publish(unfinished: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn free_path(database: &Path, name: &str, now: DateTime<Utc>) -> Result<PathBuf, MigrateError> {
+fn free_path(database: &Path, name: &str, now: DateTime<Utc>) -> Result<PathBuf, BackupError> {
     let mut path = PathBuf::new();
     for later_ms in 0..NAMES_MAX {
         let time = now + TimeDelta::milliseconds(later_ms);
-        let time = time.format("%Y-%m-%dT%H-%M-%S-%3fZ");
-        path = database.with_file_name(format!("{name}_backup_{time}.sqlite"));
+        path = database.with_file_name(name_of(name, time));
         if !path.exists() {
             return Ok(path);
         }
     }
-    Err(MigrateError::Backup {
+    Err(BackupError {
         path,
         reason: "too many backups have that name".to_owned(),
     })
 }
 
 /// Removes what a killed program left; the lock of the database makes sure that none is in use.
-fn remove_unfinished(database: &Path, name: &str) -> io::Result<()> {
+pub(crate) fn remove_unfinished_backups(database: &Path, name: &str) -> io::Result<()> {
     beside(database, name, UNFINISHED)?
         .iter()
         .try_for_each(fs::remove_file)
-}
-
-/// The files beside `database` that are named like its backups and end in `end`.
-fn beside(database: &Path, name: &str, end: &str) -> io::Result<Vec<PathBuf>> {
-    let folder = database
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let start = format!("{name}_backup_");
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
-        let entry = entry?;
-        let file_name = entry.file_name();
-        let matches = file_name
-            .to_str()
-            .is_some_and(|f| f.starts_with(&start) && f.ends_with(end));
-        if matches {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -177,12 +227,12 @@ mod tests {
         ));
         fs::write(at("broken"), "SQLite format 3 it is not").unwrap();
 
-        assert_eq!(verify(&mut original, &at("same")), Ok(()));
-        let fewer = verify(&mut original, &at("fewer")).unwrap_err();
+        assert_eq!(verify(&mut original, &at("same"), Beside::Nobody), Ok(()));
+        let fewer = verify(&mut original, &at("fewer"), Beside::Nobody).unwrap_err();
         assert!(fewer.contains("row counts"), "{fewer}");
-        let other = verify(&mut original, &at("other")).unwrap_err();
+        let other = verify(&mut original, &at("other"), Beside::Nobody).unwrap_err();
         assert!(other.contains("schema"), "{other}");
-        assert!(verify(&mut original, &at("broken")).is_err());
-        assert!(verify(&mut original, &at("missing")).is_err());
+        assert!(verify(&mut original, &at("broken"), Beside::Nobody).is_err());
+        assert!(verify(&mut original, &at("missing"), Beside::Nobody).is_err());
     }
 }

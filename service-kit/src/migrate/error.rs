@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use crate::database::DatabaseError;
 
+use super::BackupError;
+
 /// Why a database was not migrated; it is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -115,13 +117,8 @@ pub enum MigrateError {
         after: i64,
     },
     /// The backup could not be made or does not hold what the database holds.
-    #[error("no migration without a backup, and the backup {path} failed: {reason}")]
-    Backup {
-        /// Where the backup would have been.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("no migration without a backup, and {0}")]
+    Backup(BackupError),
     /// The lock is another database's.
     #[error("the lock that was taken is not the lock of {path}")]
     WrongLock {
@@ -165,7 +162,7 @@ impl MigrateError {
             }
             Self::UnknownVersion { .. }
             | Self::NoDown { .. }
-            | Self::Backup { .. }
+            | Self::Backup(_)
             | Self::WrongLock { .. }
             | Self::Embedded(_)
             | Self::Io { .. } => false,

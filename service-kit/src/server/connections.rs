@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
@@ -23,12 +23,15 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::Service as _;
+use tracing::Instrument as _;
 
 use super::Limits;
-use super::gate::{Authentication, Gate, Way};
+use super::gate::{Authentication, Gate, Way, stopping};
+use crate::audit::{Audit, AuditedCall};
 use crate::auth::Guard;
 use crate::clock::Clock;
-use crate::layers::{Layers, RpcBody, RpcMetrics};
+use crate::layers::{Layers, RpcBody, RpcMetrics, caught};
+use crate::status::Failure;
 
 /// Pause after the operating system refused a connection (too many files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -43,6 +46,8 @@ const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 pub(super) struct Acceptor {
     pub(super) gate: Arc<Gate>,
     pub(super) guard: Guard,
+    /// Where calls are noted, once there is such a place.
+    pub(super) audit: Arc<OnceLock<Audit>>,
     pub(super) layers: Arc<Layers>,
     pub(super) metrics: RpcMetrics,
     pub(super) limits: Limits,
@@ -141,10 +146,47 @@ impl Acceptor {
         mut request: Request<Body>,
     ) -> Response<Body> {
         let admitted = self.guard.admit(authentication.as_ref(), &mut request);
-        match admitted.await {
-            Ok(()) => routed(routes, request).await,
-            Err(failure) => failure.into_status().into_http(),
+        let admitted = admitted.await;
+        match (admitted, self.audited(&request)) {
+            (Err(failure), call) => refused(failure, call),
+            (Ok(()), None) => routed(routes, request).await,
+            (Ok(()), Some(call)) if self.guard.is_administrative(request.uri().path()) => {
+                self.administrative(routes, request, call).await
+            }
+            (Ok(()), Some(call)) => {
+                let response = routed(routes, request).await;
+                call.answered(response.headers());
+                response
+            }
         }
+    }
+
+    /// Runs a call to its end, whether or not its caller waits for it, so that
+    /// what it did is always noted; the answer goes out after that.
+    async fn administrative(
+        &self,
+        routes: Routes,
+        mut request: Request<Body>,
+        call: AuditedCall,
+    ) -> Response<Body> {
+        request.extensions_mut().insert(call.target());
+        let cut = self.cut.clone();
+        let whole = async move {
+            let handler = caught(|request| routed(routes, request), request);
+            let response = cut.run_until_cancelled_owned(handler).await;
+            let response = response.unwrap_or_else(|| stopping().into_status().into_http());
+            call.done(response.headers()).await;
+            response
+        };
+        let ended = self.connections.spawn(whole.in_current_span()).await;
+        ended.unwrap_or_else(|_| Failure::internal().into_status().into_http())
+    }
+
+    /// What the audit must know of a call, where there is an audit.
+    fn audited(&self, request: &Request<Body>) -> Option<AuditedCall> {
+        let audit = self.audit.get()?;
+        let method = self.layers.method(request.uri().path());
+        Some(AuditedCall::new(audit, method, request))
     }
 
     /// Routes a call of reflection once its caller is known.
@@ -158,7 +200,7 @@ impl Acceptor {
         let admitted = guard.admit_to_reflection(authentication.as_ref(), &mut request);
         match admitted.await {
             Ok(()) => routed(routes, request).await,
-            Err(failure) => failure.into_status().into_http(),
+            Err(failure) => refused(failure, self.audited(&request)),
         }
     }
 
@@ -228,6 +270,13 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
             })
         })
     }
+}
+
+fn refused(failure: Failure, call: Option<AuditedCall>) -> Response<Body> {
+    if let Some(call) = call {
+        call.refused(&failure);
+    }
+    failure.into_status().into_http()
 }
 
 async fn routed(mut routes: Routes, request: Request<Body>) -> Response<Body> {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backing_up;
 mod children;
 mod classifying;
 mod disk_full;

@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use service_kit::clock::Clock;
-use service_kit::server::{REASON_STARTING, REASON_STOPPING};
+use service_kit::health::{self, NotHealthy};
+use service_kit::server::{REASON_STARTING, REASON_STOPPING, bind};
 use service_kit::status::{reason_of, retry_delay_of};
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
 
-use crate::harness::{Client, Port, soon};
+use crate::harness::{Client, Port, loopback, soon};
 use crate::probe;
 
 const NOT_SERVING: i32 = NotServing as i32;
@@ -79,4 +80,42 @@ async fn a_requested_shutdown_stops_work_at_once_and_for_good() {
     port.handle.open(port.probe.routes()).await;
     assert_health(&client, NOT_SERVING).await;
     assert_refused(&client.call("Ok").await.unwrap_err(), REASON_STOPPING);
+}
+
+#[tokio::test]
+async fn a_probe_learns_whether_the_service_takes_calls_and_why_not() {
+    let clock = Clock::system();
+    let port = Port::starting(clock.clone(), |_| {}).await;
+    let address = port.handle.local_addr();
+    let closed = health::check(address, "", &clock).await.unwrap_err();
+    assert!(closed.to_string().contains("NOT_SERVING"), "{closed}");
+    port.handle.open(port.probe.routes()).await;
+    health::check(address, "", &clock).await.unwrap();
+    health::check(address, probe::NAME, &clock).await.unwrap();
+    let unknown = health::check(address, "test.v1.Other", &clock).await;
+    let refused = |it: &NotHealthy| {
+        matches!(
+            it,
+            NotHealthy::Refused {
+                code: Code::NotFound,
+                ..
+            }
+        )
+    };
+    assert!(unknown.as_ref().is_err_and(refused), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_probe_of_nobody_or_of_somebody_silent_ends_in_time() {
+    let clock = Clock::system();
+    let silent = bind(loopback()).await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let late = soon(health::check(address, "", &clock)).await.unwrap_err();
+    assert!(matches!(late, NotHealthy::TooLate { .. }), "{late:?}");
+    drop(silent);
+    let nobody = soon(health::check(address, "", &clock)).await.unwrap_err();
+    assert!(
+        matches!(nobody, NotHealthy::Unreachable { .. }),
+        "{nobody:?}"
+    );
 }

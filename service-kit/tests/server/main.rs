@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod administration;
 mod around_calls;
+mod auditing;
 mod authentication;
 mod authentication_keys;
 mod deadline;

@@ -10,5 +10,6 @@ mod submit;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     submit::run().await?;
+    submit::run_with_keys().await?;
     dispatch::run().await
 }

@@ -12,10 +12,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use service_kit::auth::{ApiKey, Token};
 use stablequeue_proto::jobs::v1::{self as jobs, job_service_client::JobServiceClient};
-use system_tests::{Pair, PairOptions};
+use system_tests::{
+    Pair, PairOptions,
+    callers::{CallerChannel, connect},
+};
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 use crate::{
     echo,
@@ -33,6 +36,9 @@ const ROUNDS: usize = 9;
 /// the submission path does too much.
 const BOUND: f64 = 0.42;
 
+/// What is to be left of the rate when calls present a key.
+const KEYED_BOUND: f64 = 0.9;
+
 /// What one round came to.
 struct Round {
     calls_per_s: f64,
@@ -47,8 +53,8 @@ pub(crate) async fn run() -> Result<()> {
     let pair = Pair::start(PairOptions::default()).await?;
     let address = pair.jobs_addr();
     let answer = pair.jobs().await?.submit_job(request()).await?.into_inner();
-    let service = clients(address).await?;
-    let bare = clients(echo::serve(answer).await?).await?;
+    let service = clients(address, None).await?;
+    let bare = clients(echo::serve(answer).await?, None).await?;
     round(&bare).await?;
     round(&service).await?;
     let (mut echoes, mut submissions, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -71,6 +77,46 @@ pub(crate) async fn run() -> Result<()> {
         quantile(&ratios, 0.0),
         quantile(&ratios, 1.0),
         processor_us(&echoes) / processor_us(&submissions),
+    );
+    Ok(())
+}
+
+/// The same with authentication on, against the same without, each on a
+/// database of its own that grows alike. Prints both and their ratio.
+pub(crate) async fn run_with_keys() -> Result<()> {
+    let open = Pair::start(PairOptions::default()).await?;
+    let options = PairOptions {
+        key: Some(ApiKey::generate()?.token()),
+        ..PairOptions::default()
+    };
+    let keyed = Pair::start(options).await?;
+    let without = clients(open.jobs_addr(), None).await?;
+    let with = clients(keyed.jobs_addr(), keyed.key()).await?;
+    round(&without).await?;
+    round(&with).await?;
+    let (mut opens, mut keyeds, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let one = round(&without).await?;
+        let other = round(&with).await?;
+        ratios.push(other.calls_per_s / one.calls_per_s);
+        opens.push(one);
+        keyeds.push(other);
+    }
+    println!("SubmitJob with and without authentication, {ROUNDS} rounds of {CALLS}");
+    print_rounds("without", &opens);
+    print_rounds("with a key", &keyeds);
+    let ratio = median(&ratios);
+    println!(
+        "  ratio: median {ratio:.2} (from {:.2} to {:.2}); by processor time {:.2}; \
+         the bound is {KEYED_BOUND}: {}",
+        quantile(&ratios, 0.0),
+        quantile(&ratios, 1.0),
+        processor_us(&opens) / processor_us(&keyeds),
+        if ratio >= KEYED_BOUND {
+            "kept"
+        } else {
+            "missed"
+        },
     );
     Ok(())
 }
@@ -99,15 +145,18 @@ fn processor_us(rounds: &[Round]) -> f64 {
     spent_s * 1_000_000.0 / calls
 }
 
-async fn clients(address: SocketAddr) -> Result<Vec<JobServiceClient<Channel>>> {
+async fn clients(
+    address: SocketAddr,
+    key: Option<&Token>,
+) -> Result<Vec<JobServiceClient<CallerChannel>>> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        clients.push(JobServiceClient::connect(format!("http://{address}")).await?);
+        clients.push(JobServiceClient::new(connect(address, key).await?));
     }
     Ok(clients)
 }
 
-async fn round(clients: &[JobServiceClient<Channel>]) -> Result<Round> {
+async fn round(clients: &[JobServiceClient<CallerChannel>]) -> Result<Round> {
     let left = Arc::new(AtomicUsize::new(CALLS));
     let mut callers = JoinSet::new();
     let (started, processor) = (Instant::now(), processor_s());
@@ -128,7 +177,7 @@ async fn round(clients: &[JobServiceClient<Channel>]) -> Result<Round> {
 }
 
 async fn call_until_none_is_left(
-    mut client: JobServiceClient<Channel>,
+    mut client: JobServiceClient<CallerChannel>,
     left: Arc<AtomicUsize>,
 ) -> Result<Vec<f64>> {
     let mut calls_ms = Vec::new();

@@ -6,6 +6,8 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::auth::Users;
+
 /// Pictures with more pixels than this fail to allocate, as on a small machine.
 const DEFAULT_MAX_PIXELS: u64 = 4096 * 4096;
 
@@ -40,6 +42,12 @@ pub struct SimConfig {
     pub log_file: Option<PathBuf>,
     /// A picture with more pixels than this fails with an allocation error.
     pub max_pixels: u64,
+    /// Who may use `/sdapi` (`--api-auth`); empty asks nobody.
+    pub api_auth: Users,
+    /// Who may use the UI's own routes and fetch files (`--gradio-auth`); empty asks nobody.
+    pub gradio_auth: Users,
+    /// False: API only (`--nowebui`), without task tracking, app id and files.
+    pub ui: bool,
 }
 
 impl Default for SimConfig {
@@ -66,6 +74,9 @@ impl Default for SimConfig {
             saved_options: Map::new(),
             log_file: None,
             max_pixels: DEFAULT_MAX_PIXELS,
+            api_auth: Users::default(),
+            gradio_auth: Users::default(),
+            ui: true,
         }
     }
 }

@@ -1,15 +1,16 @@
-//! A stand-in for a Stable Diffusion Forge server (UI + API mode) over real HTTP, for tests, demos and benches.
+//! A stand-in for a Stable Diffusion Forge server (UI and API, or API alone) over real HTTP, for tests, demos and benches.
 //!
 //! It follows `forge/forge-api.md`: one queue lock, blocking generation, Forge's memory of tasks, its silent
 //! substitutions, its option leak and its error bodies. It paints PNG files with infotext instead of denoising.
 //! [`ForgeSim`] is the handle; time passes by the clock or by permits of a [`Gate`]; a [`Fault`] makes one thing
 //! go wrong. Owns nothing of the services under test and knows nothing of them.
 //!
-//! Not simulated: `--nowebui` mode, auth, the Gradio queue, samples formats other than PNG, styles, extensions,
+//! Not simulated: the Gradio queue, compressed answers, samples formats other than PNG, styles, extensions,
 //! pictures by URL, range requests, and the model swap that a checkpoint change by `POST options` does between the
 //! batches of a running job.
 
 mod answer;
+mod auth;
 mod config;
 mod connection;
 mod errors;
@@ -36,6 +37,7 @@ mod sim;
 mod state;
 mod tasks;
 
+pub use auth::Users;
 pub use config::{SimConfig, SimModel};
 pub use faults::{Fault, Target};
 pub use gate::Gate;

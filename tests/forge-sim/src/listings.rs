@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    auth,
     errors::{Failure, ok, raw_reply},
     samplers::{SAMPLERS, SCHEDULERS},
     state::{Engine, Queued},
@@ -24,8 +25,8 @@ const FACE_RESTORERS: &str = include_str!("recorded/face-restorers.json");
 const SCRIPTS: &str = include_str!("recorded/scripts.json");
 const CMD_FLAGS: &str = include_str!("recorded/cmd-flags.json");
 
-/// Paths of `GET` requests with an answer that never changes.
-pub(crate) const FIXED: [(&str, &str); 12] = [
+/// Paths of the API with an answer that never changes.
+pub(crate) const FIXED: [(&str, &str); 10] = [
     ("/sdapi/v1/samplers", SAMPLERS),
     ("/sdapi/v1/schedulers", SCHEDULERS),
     ("/sdapi/v1/upscalers", UPSCALERS),
@@ -36,9 +37,11 @@ pub(crate) const FIXED: [(&str, &str); 12] = [
     ("/sdapi/v1/extensions", "[]"),
     ("/sdapi/v1/hypernetworks", "[]"),
     ("/sdapi/v1/prompt-styles", "[]"),
-    ("/internal/ping", "{}"),
-    ("/startup-events", "false"),
 ];
+
+/// The same where the UI is served.
+pub(crate) const FIXED_OF_THE_UI: [(&str, &str); 2] =
+    [("/internal/ping", "{}"), ("/startup-events", "false")];
 
 pub(crate) async fn sd_models(State(engine): State<Arc<Engine>>) -> Response {
     let memory = engine.memory();
@@ -143,7 +146,16 @@ pub(crate) fn has_script(endpoint: &str, name: &str) -> bool {
 
 /// Everything no route knows: `/file=…`, or Forge's 404.
 pub(crate) async fn other(State(engine): State<Arc<Engine>>, request: Request) -> Response {
-    match request.uri().path().strip_prefix("/file=") {
+    let path = request.uri().path();
+    if !engine.world.config.ui {
+        return Failure::http(404, "Not Found").into_response();
+    }
+    if auth::is_of_the_ui(path)
+        && let Some(refusal) = auth::refused_by_the_ui(&engine, request.headers())
+    {
+        return refusal.into_response();
+    }
+    match path.strip_prefix("/file=") {
         Some(path) if request.method() == http::Method::GET => {
             file(&engine, &percent_decoded(path)).await
         }
@@ -188,7 +200,7 @@ async fn file(engine: &Engine, path: &str) -> Response {
     }
 }
 
-fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

@@ -4,7 +4,7 @@ use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use forge_sim::{ForgeSim, SimConfig, SimModel};
+use forge_sim::{ForgeSim, SimConfig, SimModel, Users};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A stand-in for a Stable Diffusion Forge server.
@@ -32,6 +32,15 @@ struct Arguments {
     /// Every generation event is appended here as one JSON line.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Who may use the API, as Forge takes it.
+    #[arg(long, value_name = "USER:PASSWORD[,…]", value_parser = Users::parse)]
+    api_auth: Option<Users>,
+    /// Who may use the UI and fetch files, as Forge takes it.
+    #[arg(long, value_name = "USER:PASSWORD[,…]", value_parser = Users::parse)]
+    gradio_auth: Option<Users>,
+    /// Serve the API alone: no task tracking, no app id, no files.
+    #[arg(long)]
+    nowebui: bool,
 }
 
 impl Arguments {
@@ -51,6 +60,9 @@ impl Arguments {
             step_time: Duration::from_millis(self.step_time_ms),
             load_time: Duration::from_millis(self.load_time_ms),
             log_file: self.log,
+            api_auth: self.api_auth.unwrap_or_default(),
+            gradio_auth: self.gradio_auth.unwrap_or_default(),
+            ui: !self.nowebui,
             ..SimConfig::default()
         }
     }

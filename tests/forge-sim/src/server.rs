@@ -7,8 +7,9 @@ use axum::{
     Extension, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, RawQuery, State},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use http::StatusCode;
 use rand::seq::IndexedRandom;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
+    auth,
     errors::{Failure, ok, raw_reply},
     faults::Fault,
     fields::{Fields, entry, json_body},
@@ -36,48 +38,69 @@ pub(crate) struct Arrival {
 
 /// All routes over one process.
 pub(crate) fn routes(engine: Arc<Engine>) -> Router {
-    let mut router = Router::new();
-    for (path, body) in listings::FIXED {
-        router = router.route(
-            path,
-            get(move || async move { raw_reply(StatusCode::OK, body) }),
-        );
+    let mut router = api_routes(&engine)
+        // Those of an extension, which `--api-auth` does not cover.
+        .route("/sdapi/v1/loras", get(listings::loras))
+        .route("/sdapi/v1/refresh-loras", post(listings::refresh_loras));
+    if engine.world.config.ui {
+        router = router.merge(ui_routes());
     }
     router
-        .route("/sdapi/v1/txt2img", post(txt2img))
-        .route("/sdapi/v1/img2img", post(img2img))
-        .route("/sdapi/v1/progress", get(progress))
-        .route("/internal/progress", post(task_progress))
-        .route("/internal/pending-tasks", get(pending_tasks))
-        .route("/sdapi/v1/interrupt", post(interrupt))
-        .route("/sdapi/v1/skip", post(skip))
-        .route("/sdapi/v1/options", get(options).post(set_options))
-        .route("/sdapi/v1/sd-models", get(listings::sd_models))
-        .route("/sdapi/v1/loras", get(listings::loras))
-        .route("/sdapi/v1/sd-modules", get(listings::sd_modules))
-        .route("/sdapi/v1/cmd-flags", get(listings::cmd_flags))
-        .route("/sdapi/v1/memory", get(listings::memory))
-        .route(
-            "/sdapi/v1/refresh-checkpoints",
-            post(listings::refresh_checkpoints),
-        )
-        .route("/sdapi/v1/refresh-loras", post(listings::refresh_loras))
-        .route("/sdapi/v1/refresh-vae", post(listings::refresh_modules))
-        .route(
-            "/sdapi/v1/refresh-embeddings",
-            post(listings::refresh_embeddings),
-        )
-        .route("/sdapi/v1/unload-checkpoint", post(unload))
-        .route(
-            "/sdapi/v1/reload-checkpoint",
-            post(|| async { ok(&json!({})) }),
-        )
-        .route("/sdapi/v1/png-info", post(png_info))
-        .route("/app_id", get(listings::app_id))
         .fallback(listings::other)
         .method_not_allowed_fallback(listings::wrong_method)
         .layer(DefaultBodyLimit::disable())
         .with_state(engine)
+}
+
+/// What `--api-auth` covers.
+fn api_routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
+    let routes: [(&str, MethodRouter<Arc<Engine>>); 16] = [
+        ("txt2img", post(txt2img)),
+        ("img2img", post(img2img)),
+        ("progress", get(progress)),
+        ("interrupt", post(interrupt)),
+        ("skip", post(skip)),
+        ("options", get(options).post(set_options)),
+        ("sd-models", get(listings::sd_models)),
+        ("sd-modules", get(listings::sd_modules)),
+        ("cmd-flags", get(listings::cmd_flags)),
+        ("memory", get(listings::memory)),
+        ("refresh-checkpoints", post(listings::refresh_checkpoints)),
+        ("refresh-vae", post(listings::refresh_modules)),
+        ("refresh-embeddings", post(listings::refresh_embeddings)),
+        ("unload-checkpoint", post(unload)),
+        ("reload-checkpoint", post(|| async { ok(&json!({})) })),
+        ("png-info", post(png_info)),
+    ];
+    // On the routes and not around them: a wrong method is told before who asks.
+    let guarded = |route: MethodRouter<Arc<Engine>>| {
+        route.route_layer(from_fn_with_state(Arc::clone(engine), auth::guard))
+    };
+    let mut router = Router::new();
+    for (name, route) in routes {
+        router = router.route(&format!("/sdapi/v1/{name}"), guarded(route));
+    }
+    for (path, body) in listings::FIXED {
+        router = router.route(path, guarded(fixed(body)));
+    }
+    router
+}
+
+/// What `--nowebui` leaves out, files aside.
+fn ui_routes() -> Router<Arc<Engine>> {
+    let mut router = Router::new()
+        .route("/internal/progress", post(task_progress))
+        .route("/internal/pending-tasks", get(pending_tasks))
+        .route("/app_id", get(listings::app_id))
+        .route("/login", post(auth::login));
+    for (path, body) in listings::FIXED_OF_THE_UI {
+        router = router.route(path, fixed(body));
+    }
+    router
+}
+
+fn fixed(body: &'static str) -> MethodRouter<Arc<Engine>> {
+    get(move || async move { raw_reply(StatusCode::OK, body) })
 }
 
 async fn txt2img(

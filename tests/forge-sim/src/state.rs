@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auth::Sessions,
     config::{SimConfig, SimModel},
     faults::Faults,
     gate::Gate,
@@ -57,6 +58,7 @@ pub(crate) struct Engine {
     pub(crate) world: Arc<World>,
     pub(crate) app_id: u64,
     pub(crate) memory: Mutex<Memory>,
+    pub(crate) sessions: Sessions,
     /// The queue lock: one worker takes jobs in order of arrival.
     pub(crate) queue: mpsc::Sender<Queued>,
     pub(crate) threads: Arc<Semaphore>,
@@ -157,6 +159,7 @@ impl Engine {
             world,
             app_id,
             memory: Mutex::new(memory),
+            sessions: Sessions::new(),
             queue,
             threads: Arc::new(Semaphore::new(WORKER_THREADS)),
             stop_signal: Notify::new(),

@@ -59,13 +59,24 @@ const USE_CASES: [&str; 6] = [
     "reqwest",
 ];
 
+/// Of the protos only `admin`, which both services serve.
+const SERVICE_KIT: [Rule; 1] = [Rule {
+    rooms: &[
+        "admin", "audit", "auth", "clock", "database", "layers", "migrate", "page", "resume",
+        "server", "shutdown", "status",
+    ],
+    forbidden: &["stablequeue_proto::jobs", "stablequeue_proto::models"],
+}];
+
 const JOB_SERVICE: [Rule; 5] = [
     API,
     STORE,
     Rule {
         rooms: &[
+            "api_key",
             "job",
             "server",
+            "seal",
             "request",
             "request_id",
             "payload",
@@ -74,11 +85,12 @@ const JOB_SERVICE: [Rule; 5] = [
             "generation_info",
             "infotext",
             "stealth",
+            "viewer",
         ],
         forbidden: &PURE,
     },
     Rule {
-        rooms: &["jobs", "servers"],
+        rooms: &["jobs", "keys", "servers"],
         forbidden: &USE_CASES,
     },
     Rule {
@@ -169,6 +181,11 @@ fn faults(service: &str, rules: &[Rule]) -> Vec<String> {
         }
     }
     faults
+}
+
+#[test]
+fn the_kit_speaks_only_of_administration() {
+    assert_eq!(faults("service-kit", &SERVICE_KIT), Vec::<String>::new());
 }
 
 #[test]

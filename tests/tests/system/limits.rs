@@ -23,7 +23,7 @@ fn of_bytes(bytes: usize) -> GenerationParams {
 }
 
 /// What ran out, of a refusal that says when to come back.
-fn exhausted(status: &Status, reason: &str) -> Result<String> {
+pub(crate) fn exhausted(status: &Status, reason: &str) -> Result<String> {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert_eq!(reason_of(status).as_deref(), Some(reason));
     assert!(retry_delay_of(status).is_some());

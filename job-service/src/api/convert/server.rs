@@ -6,7 +6,9 @@ use stablequeue_proto::jobs::v1 as proto;
 use crate::{
     board::{ServerState, ServerStatus},
     request::Violation,
-    server::{Health, Server, Usage, alias_fault, parse_base_url},
+    server::{
+        Health, LoginKind, Server, ServerLogin, Usage, alias_fault, one_login, parse_server_url,
+    },
     store::servers::{NewServer, ServerChange},
 };
 
@@ -30,6 +32,8 @@ pub(crate) fn server(state: ServerState) -> proto::Server {
         cordoned,
         cordon_reason,
         baseline: _,
+        api_login,
+        ui_login,
         created_at,
         updated_at,
         revision,
@@ -73,6 +77,11 @@ pub(crate) fn server(state: ServerState) -> proto::Server {
             lora_count: count(lora_count),
             inventory_time: inventory_at.map(to_timestamp),
         }),
+        // Input only.
+        api_login: None,
+        ui_login: None,
+        has_api_login: api_login.is_some(),
+        has_ui_login: ui_login.is_some(),
     }
 }
 
@@ -85,7 +94,10 @@ pub(crate) fn new_server(server: Option<proto::Server>) -> Result<NewServer, Vec
     if let Some(fault) = alias_fault(&server.alias) {
         violations.push(Violation::new("server.alias", fault));
     }
-    let base_url = base_url(&server.base_url, &mut violations);
+    let (base_url, in_url) = base_url(&server.base_url, &mut violations);
+    let api_login = login(LoginKind::Api, server.api_login, &mut violations);
+    let api_login = not_two(api_login, in_url, &mut violations);
+    let ui_login = login(LoginKind::Ui, server.ui_login, &mut violations);
     let usage = usage(server.usage, &mut violations);
     let labels = super::super::parse::labels("server.labels", server.labels, &mut violations);
     if !violations.is_empty() {
@@ -97,6 +109,8 @@ pub(crate) fn new_server(server: Option<proto::Server>) -> Result<NewServer, Vec
         usage: usage.unwrap_or(Usage::Dedicated),
         labels,
         enabled: server.enabled.unwrap_or(true),
+        api_login,
+        ui_login,
     })
 }
 
@@ -111,9 +125,22 @@ pub(crate) fn change(
         None => set_fields(&server),
     };
     let mut change = ServerChange::default();
+    let mut in_url = None;
     for path in paths {
         match path.as_str() {
-            "base_url" => change.base_url = Some(base_url(&server.base_url, &mut violations)),
+            "base_url" => {
+                let (url, login) = base_url(&server.base_url, &mut violations);
+                change.base_url = Some(url);
+                in_url = login;
+            }
+            "api_login" => {
+                let given = server.api_login.clone();
+                change.api_login = Some(login(LoginKind::Api, given, &mut violations));
+            }
+            "ui_login" => {
+                let given = server.ui_login.clone();
+                change.ui_login = Some(login(LoginKind::Ui, given, &mut violations));
+            }
             "usage" => {
                 change.usage =
                     Some(usage(server.usage, &mut violations).unwrap_or(Usage::Dedicated));
@@ -128,10 +155,14 @@ pub(crate) fn change(
             "enabled" => change.enabled = Some(server.enabled.unwrap_or(true)),
             other => violations.push(Violation::new(
                 "update_mask.paths",
-                format!("{other:?} cannot be changed; base_url, usage, labels and enabled can"),
+                format!(
+                    "{other:?} cannot be changed; base_url, usage, labels, enabled, api_login and \
+                     ui_login can"
+                ),
             )),
         }
     }
+    change.api_login = changed_login(change.api_login, in_url, &mut violations);
     let revision = match server.etag.as_str() {
         "" => None,
         etag => match etag.parse() {
@@ -158,6 +189,8 @@ fn set_fields(server: &proto::Server) -> Vec<String> {
         ("usage", server.usage != 0),
         ("labels", !server.labels.is_empty()),
         ("enabled", server.enabled.is_some()),
+        ("api_login", server.api_login.is_some()),
+        ("ui_login", server.ui_login.is_some()),
     ];
     set.into_iter()
         .filter(|(_, is_set)| *is_set)
@@ -165,15 +198,61 @@ fn set_fields(server: &proto::Server) -> Vec<String> {
         .collect()
 }
 
-fn base_url(text: &str, violations: &mut Vec<Violation>) -> String {
+fn login(
+    kind: LoginKind,
+    login: Option<proto::ServerLogin>,
+    violations: &mut Vec<Violation>,
+) -> Option<ServerLogin> {
+    let proto::ServerLogin { user, password } = login?;
+    let parsed = ServerLogin::parse(user, password).map_err(|faults| {
+        let violation =
+            |part, words| Violation::new(format!("server.{}.{part}", kind.field()), words);
+        let faults = faults.into_iter();
+        violations.extend(faults.map(|fault| violation(fault.part, fault.words)));
+    });
+    parsed.ok()
+}
+
+/// The login of the API, which may be in the URL as well.
+fn not_two(
+    given: Option<ServerLogin>,
+    in_url: Option<ServerLogin>,
+    violations: &mut Vec<Violation>,
+) -> Option<ServerLogin> {
+    one_login(given, in_url).unwrap_or_else(|fault| {
+        violations.push(Violation::new("server.api_login", fault));
+        None
+    })
+}
+
+/// The same for a change: a URL with a login sets it.
+fn changed_login(
+    given: Option<Option<ServerLogin>>,
+    in_url: Option<ServerLogin>,
+    violations: &mut Vec<Violation>,
+) -> Option<Option<ServerLogin>> {
+    match (given, in_url) {
+        (given, None) => given,
+        (None, in_url) => Some(in_url),
+        (Some(None), Some(_)) => {
+            let words = "is to be removed, and server.base_url has a user and password";
+            violations.push(Violation::new("server.api_login", words));
+            None
+        }
+        (Some(given), in_url) => Some(not_two(given, in_url, violations)),
+    }
+}
+
+/// The URL, and the login that was written into it.
+fn base_url(text: &str, violations: &mut Vec<Violation>) -> (String, Option<ServerLogin>) {
     if text.len() > BASE_URL_BYTES_MAX {
         let words = format!("must have at most {BASE_URL_BYTES_MAX} bytes");
         violations.push(Violation::new("server.base_url", words));
-        return String::new();
+        return (String::new(), None);
     }
-    parse_base_url(text).unwrap_or_else(|fault| {
+    parse_server_url(text).unwrap_or_else(|fault| {
         violations.push(Violation::new("server.base_url", fault));
-        String::new()
+        (String::new(), None)
     })
 }
 

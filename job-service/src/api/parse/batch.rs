@@ -20,14 +20,17 @@ pub(in crate::api) struct Batch {
 
 /// A batch in which every item is good, unless it is one whose items stand
 /// alone.
-pub(in crate::api) fn parse_batch(request: proto::BatchSubmitJobsRequest) -> Result<Batch, Status> {
+pub(in crate::api) fn parse_batch(
+    request: proto::BatchSubmitJobsRequest,
+    key_id: Option<&str>,
+) -> Result<Batch, Status> {
     let proto::BatchSubmitJobsRequest {
         jobs,
         atomic,
         request_id: id,
     } = request;
     let mut violations = Vec::new();
-    let request_id = request_id("request_id", id, &mut violations);
+    let request_id = request_id("request_id", id, key_id, &mut violations);
     if !(1..=BATCH_JOBS_MAX).contains(&jobs.len()) {
         let words = format!("must have 1 to {BATCH_JOBS_MAX} items");
         violations.push(Violation::new("jobs", words));

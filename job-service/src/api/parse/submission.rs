@@ -14,13 +14,15 @@ use crate::{
     server::alias_fault,
 };
 
-/// A submission and the id that makes it repeatable.
+/// A submission by the caller with this key, and the id that makes it
+/// repeatable.
 pub(in crate::api) fn parse_submission(
     mut request: proto::SubmitJobRequest,
+    key_id: Option<&str>,
 ) -> Result<(Submission, Option<RequestId>), Status> {
     let mut violations = Vec::new();
     let id = std::mem::take(&mut request.request_id);
-    let id = request_id("request_id", id, &mut violations);
+    let id = request_id("request_id", id, key_id, &mut violations);
     match submission(request, &mut violations) {
         Some(submission) if violations.is_empty() => Ok((submission, id)),
         _ => Err(status(Error::Invalid(violations))),

@@ -26,6 +26,8 @@ fn state(alias: &str, loaded: &str, last_given: u64) -> ServerState {
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
             revision: 1,
+            api_login: None,
+            ui_login: None,
         },
         status: ServerStatus {
             health: Health::Healthy,

@@ -1,15 +1,16 @@
-//! Fetches a saved file from a server in UI mode. Whether the file is whole
+//! Fetches a saved file from a server in UI mode, which is the one thing that
+//! needs a login there. Whether the file is whole
 //! and ours is seen when it is taken into the image store.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode, header};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{CallFailure, ERROR_BODY_BYTES_MAX, ForgeClient, body_start, failure};
+use super::{CallFailure, ERROR_BODY_BYTES_MAX, ForgeClient, body_start, failure, session::Ticket};
 
 /// Bytes that a fetched file may have.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -43,9 +44,7 @@ impl ForgeClient {
     /// Fetches the file at `path`, absolute on the server or relative to its
     /// working folder, into `sink`, which is created or emptied.
     pub async fn file(&self, path: &str, sink: &Path) -> Result<Fetched, FetchFailure> {
-        let url = self.url(&format!("/file={}", path.replace('\\', "/")));
-        let request = self.control.get(url).timeout(FILE_TIMEOUT);
-        let mut response = request.send().await.map_err(|error| failure(&error))?;
+        let mut response = self.ask_for_file(path).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(Fetched::Missing),
@@ -68,5 +67,33 @@ impl ForgeClient {
         }
         sink.flush().await.map_err(FetchFailure::Sink)?;
         Ok(Fetched::Found { size_bytes })
+    }
+
+    /// Asks for a file; logs in at the UI and asks once more where it refuses
+    /// for want of a login.
+    async fn ask_for_file(&self, path: &str) -> Result<Response, CallFailure> {
+        let ticket = self.session.ticket();
+        let response = self.send_for_file(path, ticket.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        match self.log_in(ticket.as_ref()).await {
+            Ok(Some(ticket)) => self.send_for_file(path, Some(&ticket)).await,
+            // The refusal says more than a login that did not come about.
+            Ok(None) | Err(_) => Ok(response),
+        }
+    }
+
+    async fn send_for_file(
+        &self,
+        path: &str,
+        ticket: Option<&Ticket>,
+    ) -> Result<Response, CallFailure> {
+        let url = self.url(&format!("/file={}", path.replace('\\', "/")));
+        let mut request = self.signed(self.control.get(url)).timeout(FILE_TIMEOUT);
+        if let Some(ticket) = ticket {
+            request = request.header(header::COOKIE, ticket.cookies());
+        }
+        request.send().await.map_err(|error| failure(&error))
     }
 }

@@ -73,7 +73,8 @@ impl ForgeClient {
             Ok(spool) => spool,
             Err(error) => return GenerateAnswer::SpoolFailed(error),
         };
-        let sent = self.generation.post(self.url(path)).json(body).send().await;
+        let request = self.signed(self.generation.post(self.url(path)));
+        let sent = request.json(body).send().await;
         let response = match sent {
             Ok(response) => response,
             Err(error) if error.is_connect() || error.is_builder() => {

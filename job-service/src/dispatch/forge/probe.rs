@@ -18,6 +18,9 @@ pub struct ProbeFacts {
     pub checkpoint: String,
     /// When its newest job began, in its local time; "0" when there was none.
     pub job_timestamp: String,
+    /// What is wrong with the login of its UI, with what would help; files
+    /// cannot be fetched then.
+    pub ui_login_fault: Option<String>,
 }
 
 /// What is wrong with a server.
@@ -44,12 +47,13 @@ pub struct ProbeFailure {
 }
 
 impl ForgeClient {
-    /// Asks the server for all that a probe needs; five small calls.
+    /// Asks the server for all that a probe needs; five small calls, and a
+    /// login at its UI where one is due.
     pub async fn probe(&self) -> Result<ProbeFacts, ProbeFailure> {
         let options: Map<String, Value> = self
             .get("/sdapi/v1/options", "", CONTROL)
             .await
-            .map_err(|failure| on_api(&failure))?;
+            .map_err(|failure| self.on_api(&failure))?;
         let Some(checkpoint) = options.get("sd_model_checkpoint").cloned() else {
             return Err(not_forge("its options name no sd_model_checkpoint"));
         };
@@ -59,12 +63,19 @@ impl ForgeClient {
             Ok(_) | Err(CallFailure::Status { status: 404, .. }) => {
                 return Err(not_forge("it has no list of modules, as A1111 has none"));
             }
-            Err(failure) => return Err(on_api(&failure)),
+            Err(failure) => return Err(self.on_api(&failure)),
         }
-        let progress = self.progress().await.map_err(|failure| on_api(&failure))?;
+        let progress = self.progress().await;
+        let progress = progress.map_err(|failure| self.on_api(&failure))?;
         let ui_mode = self.has_task_tracking().await?;
         let process = if ui_mode {
-            self.app_id().await.map_err(|failure| on_api(&failure))?
+            let process = self.app_id().await;
+            process.map_err(|failure| self.on_api(&failure))?
+        } else {
+            None
+        };
+        let ui_login_fault = if ui_mode {
+            self.check_ui_login(process.as_deref()).await
         } else {
             None
         };
@@ -74,6 +85,7 @@ impl ForgeClient {
             checkpoint: checkpoint.as_str().unwrap_or_default().to_owned(),
             options: Value::Object(options),
             job_timestamp: progress.job_timestamp,
+            ui_login_fault,
         })
     }
 
@@ -82,8 +94,23 @@ impl ForgeClient {
         match self.get::<Value>("/internal/ping", "", CONTROL).await {
             Ok(_) => Ok(true),
             Err(CallFailure::Status { status: 404, .. }) => Ok(false),
-            Err(failure) => Err(on_api(&failure)),
+            Err(failure) => Err(self.on_api(&failure)),
         }
+    }
+
+    /// What the failure of a call on the API path says about the server.
+    fn on_api(&self, failure: &CallFailure) -> ProbeFailure {
+        on_api(failure, self.has_api_login())
+    }
+}
+
+/// What helps where the API refuses us.
+#[must_use]
+pub fn api_login_remedy(has_login: bool) -> &'static str {
+    if has_login {
+        "it refuses server.api_login; set the right one with UpdateServer"
+    } else {
+        "it asks for a login; set server.api_login with UpdateServer"
     }
 }
 
@@ -94,8 +121,7 @@ fn not_forge(why: &str) -> ProbeFailure {
     }
 }
 
-/// What the failure of a call on the API path says about the server.
-fn on_api(failure: &CallFailure) -> ProbeFailure {
+fn on_api(failure: &CallFailure, has_login: bool) -> ProbeFailure {
     let (kind, remedy) = match failure {
         CallFailure::Unreachable(_) | CallFailure::TimedOut(_) => {
             (ProbeFailureKind::Unreachable, "check that it runs")
@@ -104,7 +130,7 @@ fn on_api(failure: &CallFailure) -> ProbeFailure {
             status: 401 | 403, ..
         } => (
             ProbeFailureKind::Unauthenticated,
-            "it asks for credentials that StableQueue does not have",
+            api_login_remedy(has_login),
         ),
         CallFailure::Status { status: 404, .. } => (
             ProbeFailureKind::ApiMissing,

@@ -32,6 +32,7 @@ fn job(spent: i32, most: i32) -> Job {
         models: Vec::new(),
         resolved_checkpoint: None,
         batch_id: None,
+        key_id: None,
         revision: 1,
     }
 }

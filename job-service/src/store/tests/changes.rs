@@ -45,8 +45,10 @@ fn a_job_that_was_changed_since_it_was_judged_is_not_claimed() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        api_login: None,
+        ui_login: None,
     };
-    servers::insert(conn, &server, 10, now()).unwrap();
+    servers::insert(conn, &super::vault(), &server, 10, now()).unwrap();
     let elsewhere = RowChange {
         target_server: Some("attic".to_owned()),
         ..RowChange::default()
@@ -79,8 +81,10 @@ fn what_does_not_matter_for_its_server_does_not_hinder_a_claim() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        api_login: None,
+        ui_login: None,
     };
-    servers::insert(conn, &server, 10, now()).unwrap();
+    servers::insert(conn, &super::vault(), &server, 10, now()).unwrap();
     jobs::insert(conn, &job("1"), now()).unwrap();
     let change = RowChange {
         priority: Some(5),

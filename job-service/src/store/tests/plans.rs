@@ -43,7 +43,7 @@ impl Fixture {
         statements.clone()
     }
 
-    fn plan(&mut self, sql: &str) -> Vec<String> {
+    pub(super) fn plan(&mut self, sql: &str) -> Vec<String> {
         #[derive(QueryableByName)]
         struct Step {
             #[diesel(sql_type = Text)]
@@ -91,6 +91,7 @@ pub(super) fn job(id: &str) -> NewJob {
         app_type: AppType::Api,
         source_info: String::new(),
         batch_id: None,
+        key_id: None,
         request_bytes: 2,
     }
 }
@@ -174,8 +175,10 @@ fn the_life_of_a_job_is_written_by_key() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        api_login: None,
+        ui_login: None,
     };
-    servers::insert(&mut fixture.connection, &server, 10, now()).unwrap();
+    servers::insert(&mut fixture.connection, &super::vault(), &server, 10, now()).unwrap();
     let sent = fixture.recorded(|conn| {
         jobs::insert(conn, &job("1"), now()).unwrap();
         jobs::insert(conn, &job("2"), now()).unwrap();
@@ -287,7 +290,7 @@ fn the_jobs_of_a_batch_are_read_by_its_index() {
     }
 }
 
-fn orders<T: Copy>(by_creation: T, by_update: T) -> [(JobOrder, T); 4] {
+pub(super) fn orders<T: Copy>(by_creation: T, by_update: T) -> [(JobOrder, T); 4] {
     let of = |by_update, ascending| JobOrder {
         by_update,
         ascending,

@@ -52,8 +52,10 @@ fn the_totals_are_those_of_the_pending_jobs_at_every_step() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        api_login: None,
+        ui_login: None,
     };
-    servers::insert(&mut fixture.connection, &server, 10, now()).unwrap();
+    servers::insert(&mut fixture.connection, &super::vault(), &server, 10, now()).unwrap();
     for (id, request_bytes) in [("1", 10), ("2", 200), ("3", 3_000)] {
         let job = NewJob {
             request_bytes,

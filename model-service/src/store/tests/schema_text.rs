@@ -12,7 +12,8 @@ fn the_snapshot_of_the_schema_is_current() {
         "SELECT sql || ';' AS text FROM sqlite_master
          WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND tbl_name IN (
              'models', 'model_aliases', 'model_server_availability', 'server_inventories',
-             'server_model_files', 'server_assets', 'availability_events', 'request_ids')
+             'server_model_files', 'server_assets', 'availability_events', 'request_ids',
+             'audit_events')
          ORDER BY tbl_name, type DESC, name",
     );
     let current = format!(

@@ -6,6 +6,7 @@
     reason = "these are tests, their helpers included"
 )]
 
+mod auth;
 mod behaviour;
 mod errors;
 mod exchange;

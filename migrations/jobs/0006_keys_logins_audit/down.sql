@@ -1,0 +1,17 @@
+DROP TABLE audit_events;
+ALTER TABLE forge_servers DROP COLUMN ui_login_sealed;
+ALTER TABLE forge_servers DROP COLUMN api_login_sealed;
+DROP INDEX idx_jobs_key_updated;
+DROP INDEX idx_jobs_key;
+DROP TRIGGER jobs_unqueued_by_key;
+DROP TRIGGER jobs_moved_by_key;
+DROP TRIGGER jobs_queued_by_key;
+DROP TABLE key_totals;
+DROP TABLE authentication;
+DROP INDEX idx_api_keys_created;
+ALTER TABLE api_keys DROP COLUMN old_secret_expires_at;
+ALTER TABLE api_keys DROP COLUMN old_secret_hash;
+ALTER TABLE api_keys DROP COLUMN watches_max;
+ALTER TABLE api_keys DROP COLUMN queued_jobs_max;
+ALTER TABLE api_keys DROP COLUMN expires_at;
+ALTER TABLE api_keys DROP COLUMN revision;

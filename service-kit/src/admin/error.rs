@@ -1,0 +1,69 @@
+//! Owns why an operation of administration fails, and how that looks on the
+//! wire.
+
+use std::io;
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::database::DatabaseError;
+use crate::migrate::{BackupError, MigrateError};
+use crate::status::{Failure, error_chain};
+
+/// When a caller should try again after the database was busy.
+const RETRY_BUSY: Duration = Duration::from_secs(1);
+
+/// Why an operation failed. Nothing was changed, and no file was left.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// A backup is being made.
+    #[error("a backup is being made; call again when it is done, ListBackups shows it then")]
+    BackupRunning,
+    /// The volume has no room for a copy.
+    #[error(
+        "a backup needs up to {needed_bytes} bytes and the volume has {free_bytes} free; \
+         free some space, for example by moving older backups away"
+    )]
+    NoSpace {
+        /// Bytes of the database and its write-ahead log.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
+    /// The backup could not be made, or was not what the database holds.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The state of the migrations could not be read.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// A file beside the database could not be read.
+    #[error("a file of the data folder cannot be read")]
+    Io(#[from] io::Error),
+    /// The database could not be read.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        let text = error.to_string();
+        match error {
+            AdminError::BackupRunning => Self::precondition("BACKUP_RUNNING", "backup", text),
+            AdminError::NoSpace { .. } => Self::precondition("NOT_ENOUGH_SPACE", "volume", text),
+            AdminError::Backup(error) => {
+                tracing::error!(error = error_chain(&error), "a backup failed");
+                let text = format!("the backup failed and was removed: {}", error.reason);
+                Self::new(Code::Internal, "BACKUP_FAILED", text)
+            }
+            AdminError::Database(DatabaseError::Busy | DatabaseError::Overloaded) => {
+                Self::unavailable("DATABASE_BUSY", text, RETRY_BUSY)
+            }
+            AdminError::Database(DatabaseError::Closed) => {
+                Self::unavailable("STOPPING", text, RETRY_BUSY)
+            }
+            error @ (AdminError::Migrate(_) | AdminError::Io(_) | AdminError::Database(_)) => {
+                Self::internal_because(&error)
+            }
+        }
+    }
+}
