@@ -109,8 +109,8 @@ pub struct ServeArgs {
     /// The file that holds our token for model-service, where it wants one.
     #[arg(long, env = "JOB_SERVICE_MODEL_TOKEN_FILE")]
     pub model_token_file: Option<PathBuf>,
-    /// A file with the first API key: a token (sq_<prefix>_<secret>), or a key
-    /// and its secret (<key>:<secret>). It is installed with the scope admin
+    /// A file with the first API key: a token (`sq_<prefix>_<secret>`), or a key
+    /// and its secret (`<key>:<secret>`). It is installed with the scope admin
     /// unless it is there already.
     #[arg(long, env = "JOB_SERVICE_BOOTSTRAP_KEY_FILE")]
     pub bootstrap_key_file: Option<PathBuf>,
