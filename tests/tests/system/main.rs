@@ -29,6 +29,7 @@ mod restarting;
 mod servers_are_looked_after;
 mod storms;
 mod waiting;
+mod watch_resumes;
 mod watching;
 mod work_is_shared_out;
 mod wrong_models;
