@@ -1,7 +1,7 @@
 //! A client that goes on where it was gets every durable event once, however
 //! often the service is stopped under it.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use stablequeue_proto::jobs::v1::{
@@ -49,8 +49,14 @@ async fn follow(
         };
         let mut stream = match client.watch_job(request).await {
             Ok(stream) => stream.into_inner(),
-            // The service stops, or the connection broke under the call.
-            Err(status) if matches!(status.code(), Code::Unavailable | Code::Cancelled) => continue,
+            // The service stops, or the connection broke under the call: then the status has a
+            // source, since it is not the service's answer.
+            Err(status)
+                if matches!(status.code(), Code::Unavailable | Code::Cancelled)
+                    || status.source().is_some() =>
+            {
+                continue;
+            }
             Err(status) => panic!("{status:?}"),
         };
         followed.send_modify(|so_far| so_far.streams += 1);
