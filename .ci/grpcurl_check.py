@@ -195,6 +195,18 @@ def call_admin(service, name, database):
     check(file.stat().st_size == int(made["sizeBytes"]), made)
     listed = service.call(f"{ADMIN}/ListBackups")["backups"]
     check(listed == [made], listed)
+    checked = service.call(f"{ADMIN}/VerifyBackup", {"name": made["name"]})
+    check(checked["backup"] == made and int(checked["rowCount"]) > 0, checked)
+    pieces = service.stream(f"{ADMIN}/DownloadBackup", {"name": made["name"]})
+    copy = b"".join(base64.b64decode(piece.get("data", "")) for piece in pieces)
+    check(copy == file.read_bytes(), "the download is the file")
+    check(hashlib.sha256(copy).hexdigest() == pieces[0]["sha256"], pieces[0])
+    pruned = service.call(f"{ADMIN}/PruneBackups", {"keep": 1})
+    check(pruned == {}, pruned)
+    optimized = service.call(f"{ADMIN}/Optimize")
+    check(int(optimized["sizeBytes"]) > 0, optimized)
+    noted = service.call(f"{ADMIN}/ListAuditEvents", {"method": f"{ADMIN}/CreateBackup"})
+    check([event["target"] for event in noted["auditEvents"]] == [made["name"]], noted)
 
 
 def call_models(service):
@@ -353,6 +365,8 @@ def call_jobs(service, images):
     change = {"jobId": held, "priority": 5, "labels": {"room": "attic"}, "updateMask": mask}
     changed = service.call(f"{JOBS}/UpdateJob", change)["job"]
     check(changed["priority"] == 5 and "labels" not in changed, changed)
+    released = service.call(f"{JOBS}/UpdateJob", {"jobId": held, "releaseHold": True})["job"]
+    check(released["state"] == "JOB_STATE_PENDING", released)
     cancelled = service.call(f"{JOBS}/CancelJob", {"jobId": held})["job"]
     check(cancelled["state"] == "JOB_STATE_CANCELLED", cancelled)
     several = {"jobs": [{"params": params, "variations": 3}, {"params": {"steps": 0}}], "atomic": False}

@@ -1,5 +1,5 @@
-//! The admin socket: ApiKeyService for whoever is on the machine itself and may
-//! open the data folder, over a Unix socket in it. Its mode (0600) is the
+//! The admin socket: ApiKeyService and AdminService for whoever is on the machine
+//! itself and may open the data folder, over a Unix socket in it. Its mode (0600) is the
 //! protection; there is nothing else to present. It exists while the service
 //! runs, so that the commands can reach the database that it holds.
 
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{audit::Audit, auth::Caller, shutdown::Shutdown};
+use service_kit::{admin::Admin, audit::Audit, auth::Caller, shutdown::Shutdown};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{
@@ -36,8 +36,8 @@ const CALLER: &str = "admin socket";
 const PATH_BYTES: usize = 108;
 /// Calls in flight on one connection.
 const CALLS_MAX: usize = 16;
-/// How long a call may take.
-const CALL_MAX: Duration = Duration::from_secs(60);
+/// How long a call may take; a backup of many gigabytes takes minutes.
+const CALL_MAX: Duration = Duration::from_secs(900);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,7 @@ pub fn path(data_dir: &Path) -> Result<PathBuf, SocketError> {
 pub fn serve(
     data_dir: &Path,
     keys: Arc<Keys>,
+    admin: &Admin,
     audit: Audit,
     shutdown: &Shutdown,
 ) -> Result<(), SocketError> {
@@ -102,15 +103,17 @@ pub fn serve(
         source,
     })?;
     let stop = shutdown.clone();
+    let admin = api::local_admin(admin, audit.clone(), introduce);
     shutdown.spawn("admin_socket", async move {
         let served = Server::builder()
             .concurrency_limit_per_connection(CALLS_MAX)
             .timeout(CALL_MAX)
             .add_service(api::local_keys(keys, audit, introduce))
+            .add_service(admin)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.requested())
             .await;
         if let Err(error) = served {
-            tracing::error!(%error, "the admin socket has failed; commands cannot reach the keys");
+            tracing::error!(%error, "the admin socket has failed; commands cannot reach the service");
         }
         if let Err(error) = fs::remove_file(&path) {
             tracing::warn!(%error, "the admin socket cannot be removed");

@@ -10,6 +10,7 @@ use service_kit::{
     database::DatabaseError,
     status::{Failure, Violations},
 };
+use stablequeue_proto::admin::v1::admin_service_server::AdminServiceServer;
 use stablequeue_proto::jobs::v1::api_key_service_server::{ApiKeyService, ApiKeyServiceServer};
 use tonic::service::{Interceptor, Routes, interceptor::InterceptedService};
 
@@ -48,8 +49,8 @@ const RETRY_FULL: Duration = Duration::from_secs(10);
 /// What a caller is told to wait when the service stops.
 const RETRY_STOPPING: Duration = Duration::from_secs(5);
 
-/// Bytes that a request about keys may have.
-const KEYS_MESSAGE_BYTES: usize = 256 * 1024;
+/// Bytes that a request about keys, or of the admin socket, may have.
+const LOCAL_MESSAGE_BYTES: usize = 256 * 1024;
 
 /// The routes of all services. `message_bytes` limits a request.
 #[must_use]
@@ -68,7 +69,7 @@ pub fn routes(core: Arc<Core>, servers: Servers, admin: &Admin, message_bytes: u
     )
     .add_service(
         ApiKeyServiceServer::new(api_key_service::ApiKeyApi::new(keys))
-            .max_decoding_message_size(KEYS_MESSAGE_BYTES),
+            .max_decoding_message_size(LOCAL_MESSAGE_BYTES),
     )
     .add_service(admin.server().max_decoding_message_size(message_bytes))
 }
@@ -81,7 +82,19 @@ pub(crate) fn local_keys<F: Interceptor>(
     introduce: F,
 ) -> InterceptedService<AuditedService<ApiKeyServiceServer<impl ApiKeyService>>, F> {
     let service = ApiKeyServiceServer::new(api_key_service::ApiKeyApi::local(keys))
-        .max_decoding_message_size(KEYS_MESSAGE_BYTES);
+        .max_decoding_message_size(LOCAL_MESSAGE_BYTES);
+    InterceptedService::new(AuditedService::new(service, audit), introduce)
+}
+
+/// AdminService, in the same way.
+pub(crate) fn local_admin<F: Interceptor>(
+    admin: &Admin,
+    audit: Audit,
+    introduce: F,
+) -> InterceptedService<AuditedService<AdminServiceServer<Admin>>, F> {
+    let service = admin
+        .server()
+        .max_decoding_message_size(LOCAL_MESSAGE_BYTES);
     InterceptedService::new(AuditedService::new(service, audit), introduce)
 }
 
@@ -138,6 +151,9 @@ impl From<Error> for Failure {
             Error::JobNotPending { id, state } => {
                 Failure::precondition("JOB_NOT_PENDING", format!("job/{id}"), words)
                     .with_metadata("state", state.as_str())
+            }
+            Error::JobUnreadable(id) => {
+                Failure::precondition("JOB_UNREADABLE", format!("job/{id}"), words)
             }
             Error::JobNotEnded { id, state } => {
                 Failure::precondition("JOB_NOT_ENDED", format!("job/{id}"), words)

@@ -183,12 +183,17 @@ impl Board {
             .is_some()
     }
 
-    /// Why this job waits: what holds every job first, then what the
-    /// dispatcher found of this one. `None` when it is next, or not pending.
+    /// Why this job waits: for somebody to decide, then what holds every job,
+    /// then what the dispatcher found of this one. `None` when it is next, or not pending.
     #[must_use]
     pub fn hold_of(&self, job: &Job) -> Option<Hold> {
         if job.state != JobState::Pending {
             return None;
+        }
+        let decides = |hold: &&Hold| hold.reason.waits_for_a_decision();
+        if let Some(hold) = job.hold.as_ref().filter(decides) {
+            // No server changes that.
+            return Some(hold.clone());
         }
         self.hold_by_servers(&job.target_server)
             .or_else(|| job.hold.clone())

@@ -10,7 +10,12 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use service_kit::{
-    auth::Token, server::refuse_wider_metrics, shutdown::GRACE_DEFAULT, telemetry::FILTER_DEFAULT,
+    admin::{BACKUPS_KEPT_DEFAULT, BackupSchedule},
+    auth::Token,
+    commands::BackupsCommand,
+    server::refuse_wider_metrics,
+    shutdown::GRACE_DEFAULT,
+    telemetry::FILTER_DEFAULT,
 };
 
 use crate::{
@@ -22,11 +27,14 @@ use crate::{
 };
 
 mod api_key;
+mod commands;
 mod credentials;
 mod servers;
 mod shown;
 
 pub use api_key::{ApiKeyCommand, CreateArgs, ListArgs, RevokeArgs};
+pub use commands::{DataArgs, HealthArgs, MigrateArgs};
+pub(crate) use servers::parse_older_servers;
 pub(crate) use shown::settings;
 
 /// The file name of the database.
@@ -57,7 +65,13 @@ pub enum Command {
     /// Run the service until it is told to stop.
     Serve(Box<ServeArgs>),
     /// Bring the database to the schema of this program, then end.
-    Migrate(DataArgs),
+    Migrate(MigrateArgs),
+    /// Make a checked copy of the database beside it, also while the service
+    /// runs.
+    Backup(DataArgs),
+    /// Show, check, restore and remove backups.
+    #[command(subcommand)]
+    Backups(BackupsCommand<DataArgs>),
     /// Make, show and revoke API keys, also while the service runs.
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
@@ -66,28 +80,6 @@ pub enum Command {
     /// Print every setting as serve would take it, secrets masked, after the
     /// same checks.
     PrintConfig(Box<ServeArgs>),
-}
-
-/// Where the data is, and how to log.
-#[derive(Debug, Clone, Args)]
-pub struct DataArgs {
-    /// The folder of the database and the images.
-    #[arg(long, env = "JOB_SERVICE_DATA_DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
-    /// What to log, as tracing filter directives.
-    #[arg(long, env = "JOB_SERVICE_LOG", default_value = FILTER_DEFAULT)]
-    pub log: String,
-}
-
-/// Whom to ask, and about what.
-#[derive(Debug, Clone, Args)]
-pub struct HealthArgs {
-    /// Where the service listens; a wildcard address is asked on loopback.
-    #[arg(long, env = "JOB_SERVICE_LISTEN", default_value = LISTEN_DEFAULT)]
-    pub address: SocketAddr,
-    /// The full name of one of its gRPC services; absent is the whole process.
-    #[arg(long, default_value = "")]
-    pub service: String,
 }
 
 /// How to serve.
@@ -178,6 +170,14 @@ pub struct ServeArgs {
     #[arg(long, env = "JOB_SERVICE_WATCHES_PER_KEY_MAX", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub watches_per_key_max: u32,
+    /// Hours from one backup of the database to the next; 0 makes none.
+    #[arg(long, env = "JOB_SERVICE_BACKUP_EVERY_HOURS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=8_760))]
+    pub backup_every_hours: u32,
+    /// Backups that are kept after each of those, the newest.
+    #[arg(long, env = "JOB_SERVICE_BACKUPS_KEEP", default_value_t = BACKUPS_KEPT_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub backups_keep: u32,
     /// Seconds that running generations get after the signal to stop; after
     /// that they go on at their servers and are taken up by the next start.
     #[arg(long, env = "JOB_SERVICE_GRACE_SECONDS", default_value_t = GRACE_DEFAULT.as_secs(),
@@ -204,7 +204,9 @@ impl Command {
     pub fn log(&self) -> &str {
         match self {
             Self::Serve(serve) | Self::PrintConfig(serve) => &serve.data.log,
-            Self::Migrate(data) => &data.log,
+            Self::Migrate(migrate) => &migrate.data.log,
+            Self::Backup(data) => &data.log,
+            Self::Backups(command) => &command.data().log,
             Self::ApiKey(command) => &command.data().log,
             Self::Healthcheck(_) => FILTER_DEFAULT,
         }
@@ -266,6 +268,7 @@ impl ServeArgs {
                 watches: self.watches_max as usize,
                 watches_per_key: self.watches_per_key_max,
             },
+            backups: BackupSchedule::new(self.backup_every_hours, self.backups_keep),
             grace: Duration::from_secs(self.grace_seconds),
         })
     }
@@ -294,6 +297,8 @@ pub struct Config {
     pub pace: Pace,
     /// How much the service takes on.
     pub limits: ServiceLimits,
+    /// When backups are made without being asked for.
+    pub backups: BackupSchedule,
     /// Time that running generations get after the signal to stop.
     pub grace: Duration,
 }
@@ -312,6 +317,7 @@ impl Config {
             credentials_key: None,
             pace: Pace::default(),
             limits: ServiceLimits::default(),
+            backups: BackupSchedule::default(),
             grace: GRACE_DEFAULT,
         }
     }

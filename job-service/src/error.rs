@@ -113,6 +113,9 @@ pub enum Error {
         /// Its state.
         state: JobState,
     },
+    /// What the job asks for cannot be understood, so it cannot be let run.
+    #[error("what job {0} asks for cannot be understood; give it another input, or cancel it")]
+    JobUnreadable(String),
     /// The job has not ended, and only one that has can be deleted.
     #[error("job {id} is {state}; cancel it first, or set cancel_first")]
     JobNotEnded {

@@ -125,7 +125,7 @@ fn named_hashes(text: &str) -> Vec<(String, String)> {
 
 /// The pairs of a parameter line, from left to right; what does not fit is
 /// skipped. Empty values are dropped.
-fn pairs(line: &str) -> Vec<(&str, String)> {
+pub(crate) fn pairs(line: &str) -> Vec<(&str, String)> {
     let mut found = Vec::new();
     let mut rest = line;
     while let Some((key, after)) = next_key(rest) {

@@ -49,4 +49,4 @@ pub mod viewer;
 pub mod watches;
 
 pub use config::Config;
-pub use run::{Running, StartError, migrate, start};
+pub use run::{Running, StartError, start};

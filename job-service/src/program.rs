@@ -6,15 +6,18 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use service_kit::clock::Clock;
+use service_kit::commands::{self, CommandError, Outcome, Subject};
+use service_kit::database::LockError;
 use service_kit::exit::Exit;
 use service_kit::shutdown::Shutdown;
 use service_kit::telemetry::{self, LogFormat};
 use service_kit::{health, server, status};
 
-use crate::config::{self, ApiKeyCommand, Command, CommandLine, HealthArgs, ServeArgs};
-use crate::run::{migrate, start_until};
+use crate::config::{self, ApiKeyCommand, Command, CommandLine, DataArgs, HealthArgs, ServeArgs};
+use crate::run::{SERVICE, schema, start_until};
 
 mod api_key;
+mod backup;
 
 /// Does what the command line says and tells how it ended.
 pub fn main() -> ExitCode {
@@ -35,18 +38,66 @@ pub fn main() -> ExitCode {
         return end(Exit::BadConfiguration, &error);
     }
     match command {
-        Command::Migrate(data) => match migrate(&data.data_dir, &Clock::system()) {
-            Ok(report) => {
-                println!("schema version {}", report.schema_version);
-                Exit::Clean.into()
-            }
-            Err(error) => end(error.exit(), &error),
-        },
+        Command::Migrate(args) => about(&args.data, |subject| {
+            commands::migrate(&args.migration, subject)
+        }),
+        Command::Backup(data) => back_up(&data),
+        Command::Backups(command) => about(command.data(), |subject| {
+            commands::backups(&command, subject)
+        }),
         Command::ApiKey(command) => keys(&command),
         Command::Healthcheck(asked) => check_health(&asked),
         Command::PrintConfig(serve) => print_config(&serve),
         Command::Serve(serve) => run(&serve),
     }
+}
+
+/// Does something with the database in a folder, and says what came of it.
+fn about(
+    data: &DataArgs,
+    command: impl FnOnce(&Subject<'_>) -> Result<Outcome, CommandError>,
+) -> ExitCode {
+    let subject = Subject {
+        path: &config::database(&data.data_dir),
+        schema: &schema(),
+        service: SERVICE,
+        clock: &Clock::system(),
+    };
+    match command(&subject) {
+        Ok(outcome) => say(&outcome),
+        Err(error) => end(error.exit(), &error),
+    }
+}
+
+/// Backs up what nobody uses by itself, and what a service uses through it.
+fn back_up(data: &DataArgs) -> ExitCode {
+    let mut held = None;
+    let done = about(data, |subject| match commands::back_up(subject) {
+        Err(CommandError::Lock(taken @ LockError::Held { .. })) => {
+            held = Some(taken);
+            Ok(Outcome::default())
+        }
+        done => done,
+    });
+    match held {
+        None => done,
+        Some(held) => ask_for_backup(data, held),
+    }
+}
+
+#[tokio::main]
+async fn ask_for_backup(data: &DataArgs, held: LockError) -> ExitCode {
+    match backup::of_running(&data.data_dir, held).await {
+        Ok(outcome) => say(&outcome),
+        Err(error) => end(error.exit(), &error),
+    }
+}
+
+fn say(outcome: &Outcome) -> ExitCode {
+    if !outcome.text.is_empty() {
+        println!("{}", outcome.text);
+    }
+    outcome.exit.into()
 }
 
 /// Prints what the command answers: a new key with its secret goes to the

@@ -2,6 +2,7 @@
 //! be read from it. Limits are checked in `request::check`; what StableQueue
 //! adds for a server is `payload`'s work.
 
+pub mod adopted;
 mod check;
 mod fields;
 pub mod limits;

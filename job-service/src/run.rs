@@ -6,13 +6,13 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus_client::registry::Registry;
 use service_kit::{
-    admin::Admin,
+    admin::{Admin, BackupFigures},
     audit::{Audit, AuditLimits},
     clock::Clock,
     database::{Database, DatabaseError, DatabaseFigures, DatabaseLock, DatabaseOptions},
     layers::RpcMetrics,
     metrics_http::{self, MetricsHttp},
-    migrate::{self, MigrateOptions, MigrationReport, Schema},
+    migrate::{self, MigrateOptions, Schema},
     server::{self, Limits, Server, ServerHandle, ServerOptions},
     shutdown::Shutdown,
 };
@@ -38,6 +38,7 @@ use crate::{
 };
 
 mod admin;
+mod adopted;
 mod error;
 mod keys;
 
@@ -45,6 +46,8 @@ pub use error::StartError;
 pub(crate) use keys::open_keys;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/jobs");
+/// The name of the service, which the lock of its database shows.
+pub(crate) const SERVICE: &str = "job-service";
 const PROGRAM: &str = concat!("job-service ", env!("CARGO_PKG_VERSION"));
 /// Longest message that is decoded: a submission with its init images.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -56,6 +59,7 @@ pub const fn schema() -> Schema {
         database: "mobilesd_jobs",
         migrations: MIGRATIONS,
         program: PROGRAM,
+        adoption: Some(adopted::ADOPTION),
     }
 }
 
@@ -125,6 +129,8 @@ async fn begin(
     let opened = open(config, clock.clone()).await?;
     registry.register_collector(Box::new(DatabaseFigures(opened.database.clone())));
     let database = opened.database.clone();
+    let figures = BackupFigures::new(&database, schema().database, clock.clone());
+    registry.register_collector(Box::new(figures));
     let audit = Audit::start(
         database.clone(),
         &AuditLimits::default(),
@@ -146,15 +152,17 @@ async fn begin(
         "watch_availability",
         Arc::clone(&core.availability).watch(shutdown.clone()),
     );
+    adopted::import(config, &core).await?;
     register(&servers, config).await?;
     servers.begin_all().await?;
     recovery::run(&core).await?;
     shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(&core)));
     shutdown.spawn("model_uses", model_uses::run(Arc::clone(&core)));
     shutdown.spawn("housekeeping", housekeeping::run(Arc::clone(&core)));
-    keys::begin(config, &core.keys, audit, shutdown);
     let facts = admin::facts(config, &limits, Arc::clone(&core.keys));
     let admin = Admin::new(facts, database, clock.clone());
+    admin.begin_schedule(config.backups, shutdown);
+    keys::begin(config, &core.keys, &admin, audit, shutdown);
     let routes = api::routes(Arc::clone(&core), servers, &admin, MESSAGE_BYTES_MAX);
     let keys = Arc::clone(&core.keys);
     handle.open_authenticated(routes, keys).await;
@@ -216,34 +224,23 @@ fn core(
     }))
 }
 
-/// Brings the database in a folder to the schema of this program.
-///
-/// # Errors
-/// [`StartError`]; the database is as it was then.
-pub fn migrate(data_dir: &Path, clock: &Clock) -> Result<MigrationReport, StartError> {
-    let (_lock, report) = locked_and_migrated(&config::database(data_dir), clock)?;
-    Ok(report)
-}
-
-fn locked_and_migrated(
-    path: &Path,
-    clock: &Clock,
-) -> Result<(DatabaseLock, MigrationReport), StartError> {
+/// Takes the database and brings it to the schema of this program.
+fn locked_and_migrated(path: &Path, clock: &Clock) -> Result<DatabaseLock, StartError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
             path: folder.to_owned(),
             source,
         })?;
     }
-    let lock = DatabaseLock::acquire(path, "job-service")?;
-    let report = migrate::migrate(
+    let lock = DatabaseLock::acquire(path, SERVICE)?;
+    migrate::migrate(
         path,
         &lock,
         &schema(),
         clock.now(),
         &MigrateOptions::default(),
     )?;
-    Ok((lock, report))
+    Ok(lock)
 }
 
 /// What is on disk, opened.
@@ -258,7 +255,7 @@ async fn open(config: &Config, clock: Clock) -> Result<Opened, StartError> {
     let (data_dir, key) = (config.data_dir.clone(), config.credentials_key.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let path = config::database(&data_dir);
-        let (lock, _) = locked_and_migrated(&path, &clock)?;
+        let lock = locked_and_migrated(&path, &clock)?;
         let database = Database::open(&path, lock, DatabaseOptions::default())?;
         let images = ImageStore::open(&data_dir.join(IMAGES_FOLDER))?;
         let vault = Vault::open(&data_dir, key)?;

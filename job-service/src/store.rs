@@ -6,6 +6,7 @@ use service_kit::clock;
 
 use crate::error::Error;
 
+pub mod adoption;
 pub mod api_keys;
 pub mod attempts;
 pub mod events;

@@ -1,6 +1,12 @@
 -- The schema of mobilesd_jobs.sqlite after all migrations, without the
 -- bookkeeping of migrations. A test keeps it current.
 
+CREATE TABLE adoption (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    adopted_at TEXT NOT NULL,
+    servers_imported_at TEXT
+);
+
 CREATE TABLE api_keys (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -12,7 +18,7 @@ CREATE TABLE api_keys (
     is_active BOOLEAN DEFAULT 1,
     permissions TEXT,
     description TEXT
-, revision INTEGER NOT NULL DEFAULT 1, expires_at TEXT, queued_jobs_max INTEGER, watches_max INTEGER, old_secret_hash TEXT, old_secret_expires_at TEXT);
+, revision INTEGER NOT NULL DEFAULT 1, expires_at TEXT, queued_jobs_max INTEGER, watches_max INTEGER, old_secret_hash TEXT, old_secret_expires_at TEXT, rate_limit_tier TEXT, custom_rate_limits TEXT);
 
 CREATE INDEX idx_api_keys_active ON api_keys (is_active);
 
@@ -186,7 +192,7 @@ CREATE TABLE jobs (
     app_type TEXT DEFAULT 'forge',
     source_info TEXT,
     api_key_id TEXT
-, revision INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT 'txt2img', backend TEXT NOT NULL DEFAULT 'forge', priority INTEGER NOT NULL DEFAULT 0, queue_rank INTEGER NOT NULL DEFAULT 0, models_json TEXT NOT NULL DEFAULT '[]', resolved_checkpoint TEXT, resolved_seed INTEGER NOT NULL DEFAULT 0, resolved_subseed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 1, attempt_number INTEGER NOT NULL DEFAULT 0, attempts_spent INTEGER NOT NULL DEFAULT 0, attempts_max INTEGER NOT NULL DEFAULT 3, not_before TEXT, hold_reason TEXT, hold_message TEXT, hold_since TEXT, cancel_requested_at TEXT, error_code TEXT, labels_json TEXT NOT NULL DEFAULT '{}', batch_id TEXT, request_bytes INTEGER NOT NULL DEFAULT 0);
+, revision INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT 'txt2img', backend TEXT NOT NULL DEFAULT 'forge', priority INTEGER NOT NULL DEFAULT 0, queue_rank INTEGER NOT NULL DEFAULT 0, models_json TEXT NOT NULL DEFAULT '[]', resolved_checkpoint TEXT, resolved_seed INTEGER NOT NULL DEFAULT 0, resolved_subseed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 1, attempt_number INTEGER NOT NULL DEFAULT 0, attempts_spent INTEGER NOT NULL DEFAULT 0, attempts_max INTEGER NOT NULL DEFAULT 3, not_before TEXT, hold_reason TEXT, hold_message TEXT, hold_since TEXT, cancel_requested_at TEXT, error_code TEXT, labels_json TEXT NOT NULL DEFAULT '{}', batch_id TEXT, request_bytes INTEGER NOT NULL DEFAULT 0, adopted_request_json TEXT);
 
 CREATE INDEX idx_jobs_batch ON jobs (batch_id, creation_timestamp, mobilesd_job_id)
     WHERE batch_id IS NOT NULL;

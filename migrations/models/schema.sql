@@ -73,7 +73,7 @@ CREATE TABLE models (
     metadata_status TEXT NOT NULL DEFAULT 'incomplete' CHECK (metadata_status IN ('complete', 'incomplete', 'error')),
     last_used TIMESTAMP,
     created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
-, filename_key TEXT GENERATED ALWAYS AS (lower(filename)) VIRTUAL, revision INTEGER NOT NULL DEFAULT 1);
+, filename_key TEXT GENERATED ALWAYS AS (lower(filename)) VIRTUAL, revision INTEGER NOT NULL DEFAULT 1, preview_path TEXT, preview_url TEXT, civitai_nsfw BOOLEAN, civitai_blurhash TEXT, civitai_checked TEXT CHECK (civitai_checked IN ('found', 'not_found')), metadata_source TEXT CHECK (metadata_source IN ('forge', 'civitai', 'embedded', 'none')), has_embedded_metadata BOOLEAN NOT NULL DEFAULT 0, older_metadata_status TEXT, untrusted_autov2 TEXT, is_duplicate BOOLEAN NOT NULL DEFAULT 0, duplicate_hash TEXT, duplicate_group_size INTEGER, duplicate_group_index INTEGER, needs_rescan BOOLEAN NOT NULL DEFAULT 0);
 
 CREATE INDEX idx_models_civitai_ids ON models (civitai_id, civitai_version_id);
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use service_kit::admin::{BACKUPS_KEPT_DEFAULT, BackupSchedule};
 use service_kit::auth::Scope;
+use service_kit::commands::{BackupsCommand, MigrationArgs};
 use service_kit::server::{refuse_beyond_loopback, refuse_wider_metrics};
 use service_kit::shutdown::GRACE_DEFAULT;
 use service_kit::telemetry::FILTER_DEFAULT;
@@ -48,7 +50,13 @@ pub enum Command {
     /// Run the service until it is told to stop.
     Serve(ServeArgs),
     /// Bring the database to the schema of this program, then end.
-    Migrate(DataArgs),
+    Migrate(MigrateArgs),
+    /// Make a checked copy of the database beside it; of a running service its
+    /// AdminService makes one.
+    Backup(DataArgs),
+    /// Show, check, restore and remove backups.
+    #[command(subcommand)]
+    Backups(BackupsCommand<DataArgs>),
     /// Ask a running service whether it takes calls; ends with 0 when it does.
     Healthcheck(HealthArgs),
     /// Print every setting as serve would take it, secrets masked, after the
@@ -68,6 +76,17 @@ pub struct DataArgs {
     /// What to log, as tracing filter directives.
     #[arg(long, env = "MODEL_SERVICE_LOG", default_value = FILTER_DEFAULT)]
     pub log: String,
+}
+
+/// Which database to migrate, and how.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateArgs {
+    /// See [`DataArgs`].
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// See [`MigrationArgs`].
+    #[command(flatten)]
+    pub migration: MigrationArgs,
 }
 
 /// What a token is to be for.
@@ -125,6 +144,14 @@ pub struct ServeArgs {
     #[arg(long, env = "MODEL_SERVICE_EVENTS_KEPT", default_value_t = EVENTS_KEPT_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub events_kept: u32,
+    /// Hours from one backup of the database to the next; 0 makes none.
+    #[arg(long, env = "MODEL_SERVICE_BACKUP_EVERY_HOURS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=8_760))]
+    pub backup_every_hours: u32,
+    /// Backups that are kept after each of those, the newest.
+    #[arg(long, env = "MODEL_SERVICE_BACKUPS_KEEP", default_value_t = BACKUPS_KEPT_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub backups_keep: u32,
     /// Seconds that calls under way get after the signal to stop.
     #[arg(long, env = "MODEL_SERVICE_GRACE_SECONDS", default_value_t = GRACE_DEFAULT.as_secs(),
           value_parser = clap::value_parser!(u64).range(0..=3600))]
@@ -143,7 +170,9 @@ impl Command {
     pub fn log(&self) -> &str {
         match self {
             Self::Serve(serve) | Self::PrintConfig(serve) => &serve.data.log,
-            Self::Migrate(data) => &data.log,
+            Self::Migrate(migrate) => &migrate.data.log,
+            Self::Backup(data) => &data.log,
+            Self::Backups(command) => &command.data().log,
             Self::Healthcheck(_) | Self::Token(_) => FILTER_DEFAULT,
         }
     }
@@ -180,6 +209,7 @@ impl ServeArgs {
             metrics_listen: Some(self.metrics_listen),
             tokens,
             events_kept: self.events_kept,
+            backups: BackupSchedule::new(self.backup_every_hours, self.backups_keep),
             grace: Duration::from_secs(self.grace_seconds),
         })
     }
@@ -198,6 +228,8 @@ pub struct Config {
     pub tokens: Option<Arc<Tokens>>,
     /// How many events are kept for watchers that come back.
     pub events_kept: u32,
+    /// When backups are made without being asked for.
+    pub backups: BackupSchedule,
     /// Time that calls under way get after the signal to stop.
     pub grace: Duration,
 }
@@ -210,6 +242,7 @@ impl Config {
             metrics_listen: None,
             tokens: None,
             events_kept: EVENTS_KEPT_DEFAULT,
+            backups: BackupSchedule::default(),
             grace: GRACE_DEFAULT,
         }
     }

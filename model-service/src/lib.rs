@@ -35,4 +35,4 @@ pub mod tokens;
 pub mod watch;
 
 pub use config::Config;
-pub use run::{Running, StartError, migrate, start, start_until};
+pub use run::{Running, StartError, start, start_until};

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use service_kit::clock::Clock;
+use service_kit::commands::{self, CommandError, Outcome, Subject};
 use service_kit::exit::Exit;
 use service_kit::shutdown::Shutdown;
 use service_kit::telemetry::{self, LogFormat};
 use service_kit::{health, server, status};
 
-use crate::config::{self, Command, CommandLine, HealthArgs, ServeArgs, TokenArgs};
-use crate::run::{migrate, start_until};
+use crate::config::{self, Command, CommandLine, DataArgs, HealthArgs, ServeArgs, TokenArgs};
+use crate::run::{SERVICE, start_until};
+use crate::store::schema;
 use crate::tokens;
 
 /// Does what the command line says and tells how it ended.
@@ -34,18 +36,55 @@ pub fn main() -> ExitCode {
         return end(Exit::BadConfiguration, &error);
     }
     match command {
-        Command::Migrate(data) => match migrate(&data.data_dir, &Clock::system()) {
-            Ok(report) => {
-                println!("schema version {}", report.schema_version);
-                Exit::Clean.into()
-            }
-            Err(error) => end(error.exit(), &error),
-        },
+        Command::Migrate(args) => about(&args.data, |subject| {
+            commands::migrate(&args.migration, subject)
+        }),
+        Command::Backup(data) => back_up(&data),
+        Command::Backups(command) => about(command.data(), |subject| {
+            commands::backups(&command, subject)
+        }),
         Command::Token(token) => make_token(token),
         Command::Healthcheck(asked) => check_health(&asked),
         Command::PrintConfig(serve) => print_config(&serve),
         Command::Serve(serve) => run(&serve),
     }
+}
+
+/// Does something with the database in a folder, and says what came of it.
+fn about(
+    data: &DataArgs,
+    command: impl FnOnce(&Subject<'_>) -> Result<Outcome, CommandError>,
+) -> ExitCode {
+    let subject = Subject {
+        path: &config::database(&data.data_dir),
+        schema: &schema(),
+        service: SERVICE,
+        clock: &Clock::system(),
+    };
+    match command(&subject) {
+        Ok(outcome) => {
+            println!("{}", outcome.text);
+            outcome.exit.into()
+        }
+        Err(error) => end(error.exit(), &error),
+    }
+}
+
+/// Backs up what nobody uses. A running service has no door but its port, for
+/// which the caller needs a token of their own.
+fn back_up(data: &DataArgs) -> ExitCode {
+    let mut held = false;
+    let ended = about(data, |subject| {
+        commands::back_up(subject).inspect_err(|error| held = error.exit() == Exit::Locked)
+    });
+    if held {
+        eprintln!(
+            "model-service: the running service makes one, also while it is at work: \
+             grpcurl [-H \"authorization: Bearer TOKEN\"] -plaintext ADDRESS \
+             stablequeue.admin.v1.AdminService/CreateBackup"
+        );
+    }
+    ended
 }
 
 fn make_token(args: TokenArgs) -> ExitCode {

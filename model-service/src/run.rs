@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use service_kit::admin::{Admin, ServiceFacts, ServiceLimit};
+use service_kit::admin::{Admin, BackupFigures, ServiceFacts, ServiceLimit};
 use service_kit::audit::{Audit, AuditLimits};
 use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
@@ -18,13 +18,13 @@ use service_kit::database::{
 use service_kit::exit::Exit;
 use service_kit::layers::RpcMetrics;
 use service_kit::metrics_http::{self, MetricsHttp};
-use service_kit::migrate::{self, MigrateError, MigrateOptions, MigrationReport};
+use service_kit::migrate::{self, MigrateError, MigrateOptions};
 use service_kit::server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions};
 use service_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
 use crate::api;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::inventories::SERVERS_MAX;
 use crate::ledger::Ledger;
 use crate::metrics::ModelMetrics;
@@ -37,6 +37,9 @@ const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The oldest job-service that this one works with.
 const OLDEST_PEER_VERSION: &str = "0.1.0";
+
+/// The name of the service, which the lock of its database shows.
+pub(crate) const SERVICE: &str = "model-service";
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +163,8 @@ async fn begin(
     .await?;
     let (database, epoch) = open(config.database(), clock.clone()).await?;
     registry.register_collector(Box::new(DatabaseFigures(database.clone())));
+    let figures = BackupFigures::new(&database, store::schema().database, clock.clone());
+    registry.register_collector(Box::new(figures));
     handle.audit_to(Audit::start(
         database.clone(),
         &AuditLimits::default(),
@@ -172,6 +177,7 @@ async fn begin(
         Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
     };
     let admin = Admin::new(facts, database.clone(), clock.clone());
+    admin.begin_schedule(config.backups, shutdown);
     let ledger = Ledger::new(database, clock, config.events_kept, epoch);
     let routes = api::routes(&ledger, &admin, &metrics, shutdown, MESSAGE_BYTES_MAX);
     match config.tokens {
@@ -221,19 +227,8 @@ fn facts(config: &Config, limits: &Limits) -> ServiceFacts {
     }
 }
 
-/// Brings the database in a folder to the schema of this program.
-///
-/// # Errors
-/// [`StartError`]; the database is as it was then.
-pub fn migrate(data_dir: &Path, clock: &Clock) -> Result<MigrationReport, StartError> {
-    let (_lock, report) = locked_and_migrated(&config::database(data_dir), clock)?;
-    Ok(report)
-}
-
-fn locked_and_migrated(
-    path: &Path,
-    clock: &Clock,
-) -> Result<(DatabaseLock, MigrationReport), StartError> {
+/// Takes the database and brings it to the schema of this program.
+fn locked_and_migrated(path: &Path, clock: &Clock) -> Result<DatabaseLock, StartError> {
     if let Some(folder) = path.parent() {
         let fault = |source| StartError::Folder {
             path: folder.to_owned(),
@@ -241,16 +236,16 @@ fn locked_and_migrated(
         };
         std::fs::create_dir_all(folder).map_err(fault)?;
     }
-    let lock = DatabaseLock::acquire(path, "model-service")?;
+    let lock = DatabaseLock::acquire(path, SERVICE)?;
     let options = MigrateOptions::default();
-    let report = migrate::migrate(path, &lock, &store::schema(), clock.now(), &options)?;
-    Ok((lock, report))
+    migrate::migrate(path, &lock, &store::schema(), clock.now(), &options)?;
+    Ok(lock)
 }
 
 /// The migrated database and its epoch.
 async fn open(path: PathBuf, clock: Clock) -> Result<(Database, String), StartError> {
     let opened = tokio::task::spawn_blocking(move || {
-        let (lock, _) = locked_and_migrated(&path, &clock)?;
+        let lock = locked_and_migrated(&path, &clock)?;
         Ok::<_, StartError>(Database::open(&path, lock, DatabaseOptions::default())?)
     });
     let database = opened.await.map_err(|_| StartError::Panicked)??;

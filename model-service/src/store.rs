@@ -1,6 +1,7 @@
 //! Owns all SQL of the models database, one file a table, and how its instants
 //! are written. It does not decide anything and does not know the wire.
 
+mod adoption;
 pub(crate) mod aliases;
 pub(crate) mod assets;
 pub(crate) mod availability;
@@ -49,6 +50,7 @@ pub(crate) const fn schema() -> Schema {
         database: "mobilesd_models",
         migrations: MIGRATIONS,
         program: concat!("model-service ", env!("CARGO_PKG_VERSION")),
+        adoption: Some(adoption::ADOPTION),
     }
 }
 

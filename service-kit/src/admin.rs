@@ -1,9 +1,13 @@
 //! Owns AdminService, which both services serve: what the process is and what
-//! it allows, the state of its database, and backups of it. It knows no job and
+//! it allows, the state of its database, backups of it, and the audit. It knows no job and
 //! no model; what differs between the services comes in as [`ServiceFacts`].
 
 mod api;
+mod audit_events;
+mod download;
 mod error;
+mod schedule;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +29,7 @@ use crate::server::Limits;
 use crate::status::Failure;
 
 pub use error::AdminError;
+pub use schedule::{BACKUPS_KEPT_DEFAULT, BackupFigures, BackupSchedule};
 
 /// The full name of the service, for health, reflection and access tables.
 pub const ADMIN_SERVICE: &str = SERVICE_NAME;
@@ -57,6 +62,7 @@ impl ServiceLimit {
             ),
             fixed("header_max_bytes", limits.header_bytes.into()),
             fixed("page_size_max", PAGE_SIZE_MAX as u64),
+            fixed("backup_downloads_max", download::DOWNLOADS_MAX as u64),
         ]
     }
 }
@@ -87,8 +93,10 @@ struct Inner {
     clock: Clock,
     started_at: DateTime<Utc>,
     started: Duration,
-    /// One permit: whoever makes a backup holds it.
+    /// One permit: whoever makes, checks or removes backups holds it.
     backing_up: Arc<Semaphore>,
+    /// Downloads under way.
+    downloads: Arc<Semaphore>,
 }
 
 /// What the file of a database and the volume under it hold.
@@ -112,6 +120,7 @@ impl Admin {
             started: clock.monotonic(),
             clock,
             backing_up: Arc::new(Semaphore::new(1)),
+            downloads: Arc::new(Semaphore::new(download::DOWNLOADS_MAX)),
         }))
     }
 
@@ -173,8 +182,7 @@ impl Admin {
     /// Makes a backup, which goes on to its end when nobody waits for it any
     /// more.
     async fn back_up(&self) -> Result<Backup, AdminError> {
-        let permit = Arc::clone(&self.0.backing_up).try_acquire_owned();
-        let permit = permit.map_err(|_| AdminError::BackupRunning)?;
+        let permit = self.backup_permit()?;
         let admin = self.clone();
         blocking(move || {
             let made = admin.back_up_now();
@@ -259,6 +267,7 @@ mod tests {
                 database: "notes",
                 migrations: EmbeddedMigrations::new(vec![migration].leak()),
                 program: "the test",
+                adoption: None,
             }
         };
         let folder = tempfile::tempdir().unwrap();

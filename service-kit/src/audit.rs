@@ -36,6 +36,7 @@ pub(crate) use call::AuditedCall;
 use denials::{Admission, Denials};
 pub use service::AuditedService;
 use store::Event;
+pub(crate) use store::{AuditFilter, NotedCall, page};
 pub use target::{AUDIT_TARGET_BYTES_MAX, AuditTarget};
 
 /// Denied calls that are written in one command.

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 /// How a program ended, as scripts and process supervisors see it.
 ///
 /// The numbers 64, 65 and 75 follow `sysexits.h` (EX_USAGE, EX_DATAERR, EX_TEMPFAIL).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Exit {
     /// A clean stop.
+    #[default]
     Clean,
     /// Something that has no code of its own went wrong.
     Failure,

@@ -6,12 +6,13 @@
 //! | [`audit`] | who did what as an administrator, and who was denied |
 //! | [`auth`] | keys, credentials, scopes, and who may call what |
 //! | [`clock`] | the one door of time, and how instants are written |
+//! | [`commands`] | the commands that both programs have for their databases |
 //! | [`database`] | the lock, the one writer and the readers of an SQLite file |
 //! | [`exit`] | the exit codes of the programs |
 //! | [`health`] | asks a service whether it takes calls, for probes of containers |
 //! | [`layers`] | what happens around every RPC: request id, span, figures, panics, deadline |
 //! | [`metrics_http`] | the Prometheus and liveness port |
-//! | [`migrate`] | check, back up and migrate a database |
+//! | [`migrate`] | check, back up, migrate and restore a database |
 //! | [`page`], [`resume`] | opaque tokens of lists and of watch streams |
 //! | [`server`] | the gRPC port: early bind, health, reflection, bounded end |
 //! | [`settings`] | shows every setting of a program, secrets masked |
@@ -23,6 +24,7 @@ pub mod admin;
 pub mod audit;
 pub mod auth;
 pub mod clock;
+pub mod commands;
 pub mod database;
 pub mod exit;
 pub mod health;

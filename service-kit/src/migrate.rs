@@ -1,31 +1,49 @@
 //! Brings a database to the schema that this program needs, or leaves it as it was.
 //!
-//! Owns the order of the steps: compare, check, back up, apply as one unit. Knows no table beyond
-//! its own bookkeeping; the migrations are the service's. Older databases that were never under
-//! these migrations are refused here, untouched.
+//! Owns the order of the steps: compare, check, back up, apply as one unit; and what is done with
+//! backups: verify, restore, prune. Knows no table beyond its own bookkeeping; the migrations are
+//! the service's. Databases that were never under these migrations are adopted where the service
+//! says how ([`Adoption`]); others are refused, untouched.
 
+mod adopt;
 mod backup;
 mod backups;
 mod bookkeeping;
 mod check;
+mod dry_run;
 mod error;
 mod inspect;
+mod prune;
+mod restore;
+mod space;
 mod step;
 mod unit;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use diesel::SqliteConnection;
 use diesel_migrations::EmbeddedMigrations;
+use serde::Serialize;
 
-use crate::database::{DatabaseError, DatabaseLock, DatabaseOptions, open_inspector, open_writer};
+use crate::database::{
+    DatabaseError, DatabaseLock, DatabaseOptions, open_adopter, open_inspector, open_writer,
+    undo_interrupted,
+};
+pub use adopt::{
+    AdoptedTable, AdoptedTableReport, Adoption, AdoptionReport, ColumnCount, SetAside,
+};
 pub(crate) use backup::remove_unfinished_backups;
 pub use backup::{BackupError, back_up_running};
 pub use backups::{Backup, backups};
+pub use dry_run::{DryRun, TableRows, dry_run};
 pub use error::MigrateError;
 pub use inspect::{AppliedMigration, MigrationStatus};
+pub use prune::{Prune, Pruned, prune_backups};
+pub use restore::{Restored, restore};
 use step::Step;
+pub use verify::{CheckedBackup, verify_backup};
 
 /// The version before the first migration, as a target of [`migrate_to`].
 pub const NOTHING: &str = "0";
@@ -40,6 +58,8 @@ pub struct Schema {
     pub migrations: EmbeddedMigrations,
     /// The program and its version, such as `job-service 0.1.0`.
     pub program: &'static str,
+    /// How a database of the earlier application is taken over; `None` refuses it.
+    pub adoption: Option<Adoption>,
 }
 
 /// What may be left out of a migration.
@@ -56,7 +76,7 @@ impl Default for MigrateOptions {
 }
 
 /// What a migration did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MigrationReport {
     /// Whether the database was empty or missing before.
     pub created: bool,
@@ -66,6 +86,8 @@ pub struct MigrationReport {
     pub reverted: Vec<String>,
     /// The verified backup that was made first.
     pub backup: Option<PathBuf>,
+    /// What was found and done where the database was the earlier application's.
+    pub adoption: Option<AdoptionReport>,
     /// The newest applied version; [`NOTHING`] when there is none.
     pub schema_version: String,
 }
@@ -95,18 +117,51 @@ pub fn migrate_to(
     options: &MigrateOptions,
 ) -> Result<MigrationReport, MigrateError> {
     let steps = step::steps(schema)?;
-    if version != NOTHING && !steps.iter().any(|step| step.version() == version) {
-        return Err(MigrateError::UnknownVersion {
-            version: version.to_owned(),
+    known_step(&steps, Some(version))?;
+    run(path, lock, schema, now, options, &steps, Some(version))
+}
+
+fn known_step(steps: &[Step], version: Option<&str>) -> Result<(), MigrateError> {
+    match version {
+        Some(version)
+            if version != NOTHING && !steps.iter().any(|step| step.version() == version) =>
+        {
+            Err(MigrateError::UnknownVersion {
+                version: version.to_owned(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Copies the database at `path`, which no service uses, beside it, whatever its schema is.
+pub fn back_up_stopped(
+    path: &Path,
+    lock: &DatabaseLock,
+    schema: &Schema,
+    now: DateTime<Utc>,
+) -> Result<Backup, MigrateError> {
+    if !lock.guards(path) {
+        return Err(MigrateError::WrongLock {
+            path: path.to_owned(),
         });
     }
-    run(path, lock, schema, now, options, &steps, Some(version))
+    restore::finish_interrupted(path, schema.database)?;
+    if status(path, schema)?.is_empty() {
+        return Err(MigrateError::Nothing {
+            path: path.to_owned(),
+        });
+    }
+    space::for_copy(path)?;
+    let made = back_up_running(path, schema.database, now);
+    made.map_err(MigrateError::BackupFailed)
 }
 
 /// Compares the database with the schema without changing either; works beside a running service.
 pub fn status(path: &Path, schema: &Schema) -> Result<MigrationStatus, MigrateError> {
     let steps = step::steps(schema)?;
-    inspect::inspect(path, &steps).map_err(|error| damage(error, path, schema))
+    inspect::inspect(path, &steps, schema.adoption.as_ref())
+        .map_err(|error| damage(error, path, schema))
 }
 
 /// The random text that a database was given when it was made; another database, or a restored
@@ -129,31 +184,62 @@ fn run(
             path: path.to_owned(),
         });
     }
-    let status = inspect::inspect(path, steps).map_err(|error| damage(error, path, schema))?;
+    restore::finish_interrupted(path, schema.database)?;
+    dry_run::remove_leftovers(path)?;
+    undo_interrupted(path)?;
+    let status = inspect::inspect(path, steps, schema.adoption.as_ref())
+        .map_err(|error| damage(error, path, schema))?;
     status.refusal()?;
+    if status.adoptable && target.is_some() {
+        return Err(MigrateError::AdoptsWhole);
+    }
     let plan = Plan::new(&status, steps, target);
     let created = status.is_empty();
+    if !created && plan.changes_something() {
+        space::for_migration(path)?;
+    }
     if !created && (plan.changes_something() || lock.unclean_before()) {
         let mut inspector = open_inspector(path, &DatabaseOptions::default())?;
         let checked = check::quick_check(&mut inspector);
         lock.note_sound(checked.is_ok());
         checked.map_err(|error| damage(error, path, schema))?;
     }
-    let backup = if plan.changes_something() {
-        let mut connection = open_writer(path, &DatabaseOptions::default())?;
-        let backup = if options.backup && !created {
-            let made = backup::back_up(&mut connection, path, schema.database, now);
-            Some(made.map_err(MigrateError::Backup)?)
-        } else {
-            None
+    carry_out(path, schema, now, options, &status, &plan)
+}
+
+/// Does what is planned with the database at `path`, which is known to be sound.
+fn carry_out(
+    path: &Path,
+    schema: &Schema,
+    now: DateTime<Utc>,
+    options: &MigrateOptions,
+    status: &MigrationStatus,
+    plan: &Plan<'_>,
+) -> Result<MigrationReport, MigrateError> {
+    let created = status.is_empty();
+    let (mut backup, mut adopted) = (None, None);
+    if plan.changes_something() {
+        let adoption = schema.adoption.as_ref().filter(|_| status.adoptable);
+        let options_of_file = DatabaseOptions::default();
+        let mut connection = match adoption {
+            Some(_) => open_adopter(path, &options_of_file)?,
+            None => open_writer(path, &options_of_file)?,
         };
-        unit::apply(&mut connection, &plan.apply, schema.program, now)?;
+        let seen = bookkeeping::data_version(&mut connection)?;
+        if options.backup && !created {
+            let made = backup::back_up(&mut connection, path, schema.database, now);
+            backup = Some(made.map_err(MigrateError::Backup)?);
+        }
+        let program = schema.program;
+        adopted = unit::apply(&mut connection, &plan.apply, adoption, program, seen, now)?;
         unit::revert(&mut connection, &plan.revert)?;
-        backup
-    } else {
-        None
-    };
-    let report = plan.report(&status, created, backup);
+    }
+    if let Some(adopted) = &mut adopted {
+        adopted.name_backup(backup.as_deref());
+        adopted.log();
+    }
+    scrub_if_pending(path, status, adopted.as_ref())?;
+    let report = plan.report(status, created, backup, adopted);
     tracing::info!(
         database = schema.database,
         schema_version = report.schema_version,
@@ -163,6 +249,21 @@ fn run(
         "the database schema is ready"
     );
     Ok(report)
+}
+
+/// Finishes what an adoption, this one or one that was interrupted, left to do after its commit.
+fn scrub_if_pending(
+    path: &Path,
+    status: &MigrationStatus,
+    adopted: Option<&AdoptionReport>,
+) -> Result<(), MigrateError> {
+    let held_secrets = adopted.is_some_and(|report| report.held_secrets);
+    if held_secrets || status.scrub_pending {
+        let mut connection = open_writer(path, &DatabaseOptions::default())?;
+        adopt::scrub(&mut connection)?;
+        tracing::info!("what was secret and in clear is gone from the file");
+    }
+    Ok(())
 }
 
 /// Names the newest backup beside a damaged database, since that is what comes next.
@@ -221,6 +322,7 @@ impl<'a> Plan<'a> {
         status: &MigrationStatus,
         created: bool,
         backup: Option<PathBuf>,
+        adoption: Option<AdoptionReport>,
     ) -> MigrationReport {
         let versions = |steps: &[&Step]| -> Vec<String> {
             steps.iter().map(|step| step.version().to_owned()).collect()
@@ -237,6 +339,7 @@ impl<'a> Plan<'a> {
             applied,
             reverted,
             backup,
+            adoption,
         }
     }
 }

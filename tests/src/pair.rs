@@ -87,7 +87,11 @@ pub struct Pair {
 impl Pair {
     /// Starts a pair with these options.
     pub async fn start(options: PairOptions) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?, options).await
+    }
+
+    /// The same on a folder that holds something.
+    pub async fn start_in(folder: TempDir, options: PairOptions) -> Result<Self> {
         let models = start_models(folder.path().into(), "127.0.0.1:0", &options).await?;
         let models_addr = models.local_addr();
         let jobs = start_jobs(folder.path().into(), "127.0.0.1:0", models_addr, &options).await?;

@@ -43,7 +43,9 @@ pub(crate) fn passes_by_itself(reason: HoldReason) -> bool {
         | HoldReason::ModelMissing
         | HoldReason::ModelAmbiguous
         | HoldReason::ModelServiceUnavailable
-        | HoldReason::ServerLacksFeature => false,
+        | HoldReason::ServerLacksFeature
+        | HoldReason::AdoptedStale
+        | HoldReason::AdoptedUnreadable => false,
     }
 }
 

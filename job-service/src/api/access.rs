@@ -100,6 +100,23 @@ pub(crate) const ACCESS: Access = Access::new(&[
         "stablequeue.admin.v1.AdminService/ListBackups",
         Scope::Admin,
     ),
+    (
+        "stablequeue.admin.v1.AdminService/VerifyBackup",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.AdminService/DownloadBackup",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.AdminService/PruneBackups",
+        Scope::Admin,
+    ),
+    ("stablequeue.admin.v1.AdminService/Optimize", Scope::Admin),
+    (
+        "stablequeue.admin.v1.AdminService/ListAuditEvents",
+        Scope::Admin,
+    ),
 ]);
 
 #[cfg(test)]

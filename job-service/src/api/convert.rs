@@ -314,6 +314,8 @@ fn hold_to_proto(reason: HoldReason) -> proto::HoldReason {
         HoldReason::ModelServiceUnavailable => proto::HoldReason::ModelServiceUnavailable,
         HoldReason::RetryBackoff => proto::HoldReason::RetryBackoff,
         HoldReason::ServerLacksFeature => proto::HoldReason::ServerLacksFeature,
+        HoldReason::AdoptedStale => proto::HoldReason::AdoptedStale,
+        HoldReason::AdoptedUnreadable => proto::HoldReason::AdoptedUnreadable,
     }
 }
 

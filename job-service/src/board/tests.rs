@@ -110,3 +110,19 @@ fn what_holds_every_job_is_told_before_what_holds_this_one() {
     own.state = JobState::Completed;
     assert_eq!(reason(&board, &own), None, "it waits no longer");
 }
+
+#[test]
+fn a_job_that_waits_for_a_decision_says_so_whatever_the_servers_are() {
+    let board = Board::default();
+    let mut job = job("");
+    job.hold = Some(Hold {
+        reason: HoldReason::AdoptedStale,
+        message: "decide".to_owned(),
+        since: None,
+    });
+    assert_eq!(reason(&board, &job), Some(HoldReason::AdoptedStale));
+    board.put(server("a"));
+    assert_eq!(reason(&board, &job), Some(HoldReason::AdoptedStale));
+    job.state = JobState::Cancelled;
+    assert_eq!(reason(&board, &job), None);
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     server::{ServerLogin, Usage, alias_fault, one_login, parse_server_url},
@@ -60,6 +61,30 @@ pub(super) fn parse_servers(name: &str, text: &str) -> Result<Vec<NewServer>, Ve
     } else {
         Err(faults)
     }
+}
+
+/// The servers of the earlier application's own file as far as they are sound,
+/// and what is wrong with the others.
+///
+/// # Errors
+/// Where the file is no list at all; what it holds is not told.
+pub(crate) fn parse_older_servers(text: &str) -> Result<(Vec<NewServer>, Vec<String>), String> {
+    let entries: Vec<Value> = serde_json::from_str(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("is not a list of servers: what is at line {line}, column {column} does not fit")
+    })?;
+    let (mut servers, mut faults) = (Vec::new(), Vec::new());
+    for (at, entry) in entries.into_iter().enumerate() {
+        let parsed = match Entry::deserialize(entry) {
+            Ok(entry) => parse_entry(entry),
+            Err(_) => Err(vec!["does not fit".to_owned()]),
+        };
+        match parsed {
+            Ok(server) => servers.push(server),
+            Err(found) => faults.push(format!("[{at}] {}", found.join("; "))),
+        }
+    }
+    Ok((servers, faults))
 }
 
 fn parse_entry(entry: Entry) -> Result<NewServer, Vec<String>> {
@@ -161,6 +186,33 @@ mod tests {
         let servers = parse(r#"[{"alias":"a","apiUrl":"http://u:p@h:1/"}]"#).unwrap();
         assert_eq!(servers[0].base_url, "http://h:1");
         assert_eq!(servers[0].api_login.as_ref(), Some(&login));
+    }
+
+    #[test]
+    fn of_the_earlier_file_every_sound_entry_is_taken() {
+        let text = r#"[{"alias":"a","apiUrl":"http://h:1","auth":null,"modelRootPath":"/m"},
+            {"alias":"","apiUrl":"http://h:2"},
+            {"alias":"c","apiUrl":"http://h:3","auth":{"username":"u","password":7777777}},
+            "hunter2", {"alias":"e","apiUrl":"http://h:5","username":"u","password":"p"}]"#;
+        let (servers, faults) = parse_older_servers(text).unwrap();
+        let aliases: Vec<&str> = servers.iter().map(|server| &*server.alias).collect();
+        assert_eq!(aliases, ["a", "e"]);
+        assert!(servers[1].api_login.is_some());
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        for (fault, place) in faults.iter().zip(["[1] alias", "[2] ", "[3] "]) {
+            assert!(fault.starts_with(place), "{fault}");
+            assert!(
+                !fault.contains("777") && !fault.contains("hunter2"),
+                "{fault}"
+            );
+        }
+        for text in ["", "{}", "[{", "\"hunter2\""] {
+            let fault = parse_older_servers(text).unwrap_err();
+            assert!(
+                fault.contains("line") && !fault.contains("hunter2"),
+                "{fault}"
+            );
+        }
     }
 
     #[test]

@@ -75,6 +75,19 @@ words! {
         RetryBackoff = "retry_backoff",
         /// Every server that may take it has refused it.
         ServerLacksFeature = "server_lacks_feature",
+        /// It was taken over too old, or while it was under way, and waits for
+        /// somebody to decide.
+        AdoptedStale = "adopted_stale",
+        /// It was taken over and cannot be understood.
+        AdoptedUnreadable = "adopted_unreadable",
+    }
+}
+
+impl HoldReason {
+    /// Whether only a caller ends it: choosing passes such a job over.
+    #[must_use]
+    pub fn waits_for_a_decision(self) -> bool {
+        matches!(self, Self::AdoptedStale | Self::AdoptedUnreadable)
     }
 }
 

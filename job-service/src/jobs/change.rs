@@ -31,6 +31,8 @@ pub struct JobChange {
     pub attempts_max: Option<i32>,
     /// The caller's labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// Whether a job that waits for a decision since it was taken over runs.
+    pub release_hold: bool,
 }
 
 impl Jobs {
@@ -48,6 +50,7 @@ impl Jobs {
             target_server,
             attempts_max,
             labels,
+            release_hold,
         } = change;
         let (input, pictures) = request.map(apart).unzip();
         let row = RowChange {
@@ -56,6 +59,7 @@ impl Jobs {
             target_server,
             attempts_max,
             labels,
+            release_hold,
         };
         let limits = self.core.limits.clone();
         let now = self.core.clock.now();

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use service_kit::{
+    admin::Admin,
     audit::Audit,
     clock::Clock,
     database::{Database, DatabaseOptions},
@@ -60,7 +61,7 @@ pub(crate) async fn open_keys(
 ) -> Result<(Database, Arc<Keys>), StartError> {
     let (path, at) = (config::database(data_dir), clock.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        let (lock, _) = locked_and_migrated(&path, &at)?;
+        let lock = locked_and_migrated(&path, &at)?;
         Ok::<_, StartError>(Database::open(&path, lock, DatabaseOptions::default())?)
     });
     let database = opened.await.map_err(|_| StartError::Panicked)??;
@@ -69,12 +70,20 @@ pub(crate) async fn open_keys(
 }
 
 /// What goes on with keys while the service runs.
-pub(super) fn begin(config: &Config, keys: &Arc<Keys>, audit: Audit, shutdown: &Shutdown) {
+pub(super) fn begin(
+    config: &Config,
+    keys: &Arc<Keys>,
+    admin: &Admin,
+    audit: Audit,
+    shutdown: &Shutdown,
+) {
     shutdown.spawn("note_key_uses", keys::note_uses(Arc::clone(keys)));
-    if let Err(error) = admin_socket::serve(&config.data_dir, Arc::clone(keys), audit, shutdown) {
+    let keys = Arc::clone(keys);
+    if let Err(error) = admin_socket::serve(&config.data_dir, keys, admin, audit, shutdown) {
         tracing::warn!(
             %error,
-            "there is no admin socket: job-service api-key works only while the service is stopped"
+            "there is no admin socket: job-service api-key and backup work only while the service \
+             is stopped"
         );
     }
 }

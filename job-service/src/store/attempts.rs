@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::Error,
     job::{
-        Attempt, AttemptOutcome, AttemptPhase, EventType, Fence, JobState, Requirement,
+        Attempt, AttemptOutcome, AttemptPhase, EventType, Fence, HoldReason, JobState, Requirement,
         ResolvedModel,
     },
 };
@@ -109,6 +109,8 @@ pub fn claim(
             .filter(jobs::attempt_number.eq(number - 1))
             .filter(jobs::run.eq(claim.run))
             .filter(jobs::target_server_alias.eq(&claim.target_server))
+            .filter(jobs::hold_reason.is_not(HoldReason::AdoptedStale.as_str()))
+            .filter(jobs::hold_reason.is_not(HoldReason::AdoptedUnreadable.as_str()))
             .filter(jobs::models_json.eq(models_to_json(&claim.needs)?)),
     )
     .set((

@@ -200,13 +200,15 @@ pub fn get_of(conn: &mut SqliteConnection, id: &str, owner: Option<&str>) -> Res
         .ok_or_else(|| Error::JobNotFound(id.to_owned()))
 }
 
-/// The request of a job in Forge's words, as JSON text.
+/// The request of a job in Forge's words, as JSON text: for one that was taken
+/// over, what was made of the text that is kept.
 pub fn request_json(conn: &mut SqliteConnection, id: &str) -> Result<String, Error> {
     jobs::table
         .find(id)
-        .select(jobs::generation_params_json)
-        .first(conn)
+        .select((jobs::generation_params_json, jobs::adopted_request_json))
+        .first::<(String, Option<String>)>(conn)
         .optional()?
+        .map(|(kept, adopted)| adopted.unwrap_or(kept))
         .ok_or_else(|| Error::JobNotFound(id.to_owned()))
 }
 
@@ -290,7 +292,7 @@ pub fn any_open_with_target(conn: &mut SqliteConnection, alias: &str) -> Result<
     .get_result(conn)?)
 }
 
-pub(super) fn models_to_json(models: &[Requirement]) -> Result<String, Error> {
+pub(in crate::store) fn models_to_json(models: &[Requirement]) -> Result<String, Error> {
     let pairs: Vec<(&str, &str)> = models
         .iter()
         .map(|model| (model.role.as_str(), model.reference.as_str()))

@@ -94,17 +94,19 @@ struct Row {
 /// The statement of `page`: the rest of a priority, then the lower ones, both
 /// read in order, so that a later page passes over nothing. Without the name
 /// of the index the planner would take the documented one on the status, which
-/// does not cover it.
+/// does not cover it. Jobs that wait for a decision are in neither.
 pub const PAGE: &str = "\
     SELECT mobilesd_job_id, priority, queue_rank, target_server_alias, models_json, \
            resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run \
     FROM jobs INDEXED BY idx_jobs_queue \
     WHERE status = 'pending' AND priority = ?1 AND queue_rank > ?2 \
+        AND coalesce(hold_reason, '') NOT IN ('adopted_stale', 'adopted_unreadable') \
     UNION ALL \
     SELECT mobilesd_job_id, priority, queue_rank, target_server_alias, models_json, \
            resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run \
     FROM jobs INDEXED BY idx_jobs_queue \
     WHERE status = 'pending' AND priority < ?1 \
+        AND coalesce(hold_reason, '') NOT IN ('adopted_stale', 'adopted_unreadable') \
     ORDER BY priority DESC, queue_rank LIMIT ?3";
 
 /// The statement of `next_due`.

@@ -37,6 +37,15 @@ diesel::table! {
         labels_json -> Text,
         batch_id -> Nullable<Text>,
         request_bytes -> BigInt,
+        adopted_request_json -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    adoption (id) {
+        id -> Integer,
+        adopted_at -> Text,
+        servers_imported_at -> Nullable<Text>,
     }
 }
 

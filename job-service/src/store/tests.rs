@@ -1,6 +1,7 @@
 //! The statements against a real database: the schema is the documented one,
 //! and what runs often uses its indexes.
 
+mod adoption;
 mod changes;
 mod documented;
 mod ownership;

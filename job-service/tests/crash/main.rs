@@ -5,6 +5,7 @@
 
 mod at_points;
 mod at_random;
+mod backup_commands;
 mod commands;
 mod key_commands;
 mod program;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod admin;
+mod adopting;
 mod api_keys;
 mod authentication;
 mod forge_attempt;

@@ -90,6 +90,23 @@ pub(crate) const ACCESS: Access = Access::new(&[
         "stablequeue.admin.v1.AdminService/ListBackups",
         Scope::Admin,
     ),
+    (
+        "stablequeue.admin.v1.AdminService/VerifyBackup",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.AdminService/DownloadBackup",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.AdminService/PruneBackups",
+        Scope::Admin,
+    ),
+    ("stablequeue.admin.v1.AdminService/Optimize", Scope::Admin),
+    (
+        "stablequeue.admin.v1.AdminService/ListAuditEvents",
+        Scope::Admin,
+    ),
 ]);
 
 /// Reason of a PERMISSION_DENIED for a server that a token is not bound to.

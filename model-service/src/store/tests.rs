@@ -1,6 +1,7 @@
 //! The statements against a real database: the schema is the documented one,
 //! lookups use indexes, inventories take effect as planned.
 
+mod adoption;
 mod documented;
 mod plans;
 mod request_ids;

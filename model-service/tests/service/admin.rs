@@ -231,3 +231,42 @@ async fn administration_and_denials_are_in_the_audit_and_stay_there() {
     let again = Service::in_folder(folder, |_| {}).await;
     assert_eq!(audit(&again.folder).len(), 3);
 }
+
+#[tokio::test]
+async fn an_administrator_reads_in_the_audit_what_was_done_and_denied() {
+    let (service, token, reader) = guarded().await;
+    let mut client = admin(&service).await;
+    let made = soon(client.create_backup(with(CreateBackupRequest {}, &token))).await;
+    let name = made.unwrap().into_inner().backup.unwrap().name;
+    let verified = client.verify_backup(with(VerifyBackupRequest { name: name.clone() }, &token));
+    soon(verified).await.unwrap();
+    let denied = client.list_audit_events(with(ListAuditEventsRequest::default(), &reader));
+    assert_eq!(
+        soon(denied).await.unwrap_err().code(),
+        Code::PermissionDenied
+    );
+    let request = ListAuditEventsRequest {
+        method: "stablequeue.admin.v1.AdminService/VerifyBackup".to_owned(),
+        ..ListAuditEventsRequest::default()
+    };
+    let listed = soon(client.list_audit_events(with(request, &token))).await;
+    let events = listed.unwrap().into_inner().audit_events;
+    let [event] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!((&*event.caller, &*event.code), ("ops", "OK"));
+    assert_eq!(event.target, name);
+    assert!(event.create_time.is_some() && !event.key_id.is_empty());
+    // The calls of one key, its reading of the audit included.
+    let request = ListAuditEventsRequest {
+        key_id: event.key_id.clone(),
+        ..ListAuditEventsRequest::default()
+    };
+    let listed = soon(client.list_audit_events(with(request, &token))).await;
+    let events = listed.unwrap().into_inner().audit_events;
+    let methods: Vec<&str> = events
+        .iter()
+        .map(|event| event.method.rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(methods, ["ListAuditEvents", "VerifyBackup", "CreateBackup"]);
+}

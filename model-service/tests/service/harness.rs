@@ -67,6 +67,11 @@ impl Service {
 
     /// Stops the service and starts it again on the same folder.
     pub(crate) async fn restarted(self) -> Self {
+        Self::in_folder(self.stop().await, |_| {}).await
+    }
+
+    /// Stops the service and answers the folder of its database.
+    pub(crate) async fn stop(self) -> TempDir {
         let Self {
             models,
             availability,
@@ -76,7 +81,7 @@ impl Service {
         } = self;
         drop((models, availability));
         running.stop().await.unwrap();
-        Self::in_folder(folder, |_| {}).await
+        folder
     }
 
     pub(crate) async fn create(&mut self, model: Model) -> Model {

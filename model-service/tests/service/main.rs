@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod admin;
+mod adoption;
 mod availability;
+mod backup_commands;
 mod bad_input;
 mod changes;
 mod commands;

@@ -16,9 +16,26 @@ const RETRY_BUSY: Duration = Duration::from_secs(1);
 /// Why an operation failed. Nothing was changed, and no file was left.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// A backup is being made.
-    #[error("a backup is being made; call again when it is done, ListBackups shows it then")]
+    /// A backup is being made, checked or removed.
+    #[error("a backup is being made or checked; call again when that is done")]
     BackupRunning,
+    /// A backup is not good.
+    #[error("{name}: {error}")]
+    NotGood {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: MigrateError,
+    },
+    /// As many backups are being downloaded as may be.
+    #[error("as many backups are being downloaded as may be at once; call again when one is done")]
+    TooManyDownloads,
+    /// A download is to begin behind the end.
+    #[error("the backup has {size_bytes} bytes")]
+    Offset {
+        /// Its size.
+        size_bytes: u64,
+    },
     /// The volume has no room for a copy.
     #[error(
         "a backup needs up to {needed_bytes} bytes and the volume has {free_bytes} free; \
@@ -48,6 +65,12 @@ impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
         let text = error.to_string();
         match error {
+            AdminError::NotGood { .. } => Self::precondition("BACKUP_NOT_GOOD", "backup", text),
+            AdminError::TooManyDownloads => {
+                Self::exhausted("TOO_MANY_DOWNLOADS", "backups", &text, Some(RETRY_BUSY))
+            }
+            AdminError::Offset { .. } => Self::out_of_range("OFFSET_BEHIND_END", text),
+            AdminError::Migrate(MigrateError::NoBackup { name }) => Self::not_found("backup", name),
             AdminError::BackupRunning => Self::precondition("BACKUP_RUNNING", "backup", text),
             AdminError::NoSpace { .. } => Self::precondition("NOT_ENOUGH_SPACE", "volume", text),
             AdminError::Backup(error) => {

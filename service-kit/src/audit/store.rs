@@ -73,3 +73,60 @@ pub(super) fn append(
     diesel::delete(audit_events::table.filter(audit_events::id.le(gone))).execute(connection)?;
     Ok(())
 }
+
+/// Which calls are to be read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AuditFilter {
+    pub(crate) key_id: Option<String>,
+    /// The full name of a method.
+    pub(crate) method: Option<String>,
+    /// The first instant, as the column holds it.
+    pub(crate) from: Option<String>,
+    /// The first instant after the last.
+    pub(crate) until: Option<String>,
+    /// Only rows before this one.
+    pub(crate) before_id: Option<i64>,
+}
+
+/// A row as it is read.
+#[derive(Debug, Clone, Queryable)]
+pub(crate) struct NotedCall {
+    pub(crate) id: i64,
+    pub(crate) created_at: String,
+    pub(crate) key_id: Option<String>,
+    pub(crate) caller: String,
+    pub(crate) peer: String,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) code: String,
+    pub(crate) request_id: String,
+}
+
+/// The newest calls that fit, at most `limit`. All rows are looked at when few
+/// fit; there are never more than the audit keeps.
+pub(crate) fn page(
+    connection: &mut SqliteConnection,
+    filter: &AuditFilter,
+    limit: usize,
+) -> Result<Vec<NotedCall>, DatabaseError> {
+    let mut query = audit_events::table
+        .order(audit_events::id.desc())
+        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+        .into_boxed();
+    if let Some(key_id) = &filter.key_id {
+        query = query.filter(audit_events::key_id.eq(key_id));
+    }
+    if let Some(method) = &filter.method {
+        query = query.filter(audit_events::method.eq(method));
+    }
+    if let Some(from) = &filter.from {
+        query = query.filter(audit_events::created_at.ge(from));
+    }
+    if let Some(until) = &filter.until {
+        query = query.filter(audit_events::created_at.lt(until));
+    }
+    if let Some(before_id) = filter.before_id {
+        query = query.filter(audit_events::id.lt(before_id));
+    }
+    Ok(query.load(connection)?)
+}

@@ -7,7 +7,14 @@
 //! secret = 64 hex                   ; 256 random bits
 //! pair   = key ":" secret           ; one text, for files and base64
 //! token  = "sq_" prefix "_" secret  ; the same secret without the key
+//!
+//! older-key    = "mk_" prefix 16 hex ; 64 random bits after the prefix
+//! older-secret = 32 hex              ; 128 random bits
 //! ```
+//! The last two were made by the earlier application and are still good where
+//! they were taken over; none is made any more. An older key can get a secret
+//! of ours, a key of ours has no older one.
+//!
 //! Every part has a fixed length and hex has no `_` and no `:`, so that each
 //! text has one reading; base64 has no `_` either, so that a Bearer value that
 //! begins with `sq_` is a token and nothing else. Several keys may share a
@@ -33,6 +40,12 @@ const PREFIX_BYTES: usize = 4;
 const PREFIX_DIGITS: usize = 2 * PREFIX_BYTES;
 const KEY_DIGITS: usize = KEY_BITS / 4;
 const SECRET_DIGITS: usize = SECRET_BITS / 4;
+/// How every key of the earlier application begins.
+const OLDER_MARK: &str = "mk_";
+/// Digits of such a key after its prefix.
+const OLDER_KEY_DIGITS: usize = 16;
+/// Digits of such a key's secret.
+const OLDER_SECRET_DIGITS: usize = 32;
 const PAIR_SEPARATOR: char = ':';
 const TOKEN_SEPARATOR: char = '_';
 
@@ -252,6 +265,20 @@ pub(super) fn prefix_of(key: &str) -> Option<KeyPrefix> {
     whole.then(|| KeyPrefix::parse(prefix).ok())?
 }
 
+/// The prefix of a key of the earlier application; `None` when the text is no
+/// such key.
+pub(super) fn older_prefix_of(key: &str) -> Option<KeyPrefix> {
+    let digits = key.strip_prefix(OLDER_MARK)?;
+    let (prefix, rest) = digits.split_at_checked(PREFIX_DIGITS)?;
+    let whole = rest.len() == OLDER_KEY_DIGITS && is_hex(rest);
+    whole.then(|| KeyPrefix::parse(prefix).ok())?
+}
+
+/// Whether the text has the form of a secret of the earlier application.
+pub(super) fn is_older_secret(text: &str) -> bool {
+    text.len() == OLDER_SECRET_DIGITS && is_hex(text)
+}
+
 /// Whether the text has the form of a secret.
 pub(super) fn is_secret(text: &str) -> bool {
     text.len() == SECRET_DIGITS && is_hex(text)
@@ -281,118 +308,4 @@ fn random_hex<const BYTES: usize>() -> Result<String, NoRandomness> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-    use subtle::ConstantTimeEq as _;
-
-    use super::*;
-
-    const PREFIX: &str = "0a1b2c3d";
-
-    fn key() -> String {
-        format!("sq_{PREFIX}{}", "5".repeat(32))
-    }
-
-    #[test]
-    fn a_new_key_has_its_bits_and_is_read_back() {
-        let made = ApiKey::generate().unwrap();
-        let pair = format!("{}:{}", made.expose_key(), made.expose_secret());
-        let read = ApiKey::parse_pair(&pair).unwrap();
-        assert_eq!(made.expose_key().len(), "sq_".len() + 8 + KEY_BITS / 4);
-        assert_eq!(made.expose_secret().len(), SECRET_BITS / 4);
-        assert_eq!(read.prefix(), made.prefix());
-        assert!(made.expose_key()[3..].starts_with(made.prefix().as_str()));
-        let token = Token::parse(made.token().expose()).unwrap();
-        assert_eq!(token.prefix(), made.prefix());
-        let same = token.hashes().secret.ct_eq(&made.hashes().secret);
-        assert!(bool::from(same));
-    }
-
-    #[test]
-    fn new_keys_differ_in_every_part() {
-        let keys: Vec<_> = (0..64).map(|_| ApiKey::generate().unwrap()).collect();
-        let parts = |part: fn(&ApiKey) -> &str| keys.iter().map(part).collect::<HashSet<_>>().len();
-        assert_eq!(parts(|key| &key.expose_key()[11..]), keys.len());
-        assert_eq!(parts(ApiKey::expose_secret), keys.len());
-    }
-
-    #[test]
-    fn a_key_has_exactly_one_form() {
-        assert_eq!(prefix_of(&key()).unwrap().as_str(), PREFIX);
-        let secret = "9".repeat(64);
-        assert!(ApiKey::parse(&key(), &secret).is_ok());
-        for wrong in [
-            String::new(),
-            "sq_".to_owned(),
-            key() + "5",
-            key()[1..].to_owned(),
-            key()[..42].to_owned(),
-            key().replace("sq_", "mk_"),
-            key().to_uppercase(),
-            key().replace("5555", "555g"),
-            key() + "\n",
-            "sq_éééé".to_owned() + &"5".repeat(32),
-            format!("sq_{PREFIX}_{secret}"),
-        ] {
-            assert_eq!(prefix_of(&wrong), None, "{wrong}");
-            assert!(ApiKey::parse(&wrong, &secret).is_err(), "{wrong}");
-        }
-        for wrong in ["", "9", &secret[1..], &"A".repeat(64), &key()] {
-            assert!(ApiKey::parse(&key(), wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_token_has_exactly_one_form() {
-        let secret = "9".repeat(64);
-        let token = format!("sq_{PREFIX}_{secret}");
-        assert_eq!(split_token(&token).unwrap().1, secret);
-        for wrong in [
-            key(),
-            format!("{}_{secret}", key()),
-            format!("{token}_"),
-            format!("sq__{secret}"),
-            format!(" {token}"),
-            format!("{token}9"),
-        ] {
-            assert!(Token::parse(&wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_new_secret_for_a_key_keeps_its_prefix() {
-        let prefix = KeyPrefix::parse(PREFIX).unwrap();
-        let one = Token::generate(prefix).unwrap();
-        let other = Token::generate(prefix).unwrap();
-        assert_eq!(Token::parse(one.expose()).unwrap().prefix(), prefix);
-        assert_eq!(one.expose_secret().len(), 64);
-        assert_ne!(one.expose_secret(), other.expose_secret());
-    }
-
-    #[test]
-    fn nothing_of_a_key_is_printed() {
-        let key = ApiKey::generate().unwrap();
-        let secrets = [&key.expose_key()[11..], key.expose_secret()];
-        let mut value = key.token().authorization();
-        let printed = format!("{key:?} {:?} {value:?} {:?}", key.token(), key.hashes());
-        for secret in secrets {
-            assert!(!printed.contains(secret), "{printed}");
-        }
-        let error = KeyError.to_string() + &format!("{KeyError:?}");
-        assert!(!error.contains(key.prefix().as_str()));
-        value.set_sensitive(false);
-        assert!(format!("{value:?}").contains(key.expose_secret()));
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_parsing_panic(text in ".{0,100}", mark in any::<bool>()) {
-            let text = if mark { format!("sq_{text}") } else { text };
-            prop_assert!(prefix_of(&text).is_none());
-            prop_assert!(split_token(&text).is_none());
-            prop_assert!(ApiKey::parse_pair(&text).is_err());
-        }
-    }
-}
+mod tests;

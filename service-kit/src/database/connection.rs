@@ -6,10 +6,10 @@ use std::path::Path;
 
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, RunQueryDsl, SqliteConnection};
 
-use super::{DatabaseError, DatabaseOptions};
+use super::{DatabaseError, DatabaseOptions, sibling};
 
 /// The connection that writes: every commit is synced to disk before it returns
 /// (`synchronous=FULL` in WAL mode, <https://sqlite.org/pragma.html#pragma_synchronous>).
@@ -31,6 +31,33 @@ pub(crate) fn open_writer(
         options.wal_autocheckpoint_pages, options.wal_size_limit_bytes
     ))?;
     Ok(connection)
+}
+
+/// The connection that takes over a database of another program: it writes as safely and leaves
+/// the journal mode, so that the file stays as it was when the transaction is undone. Fails with
+/// [`DatabaseError::Busy`] while another program writes.
+pub(crate) fn open_adopter(
+    path: &Path,
+    options: &DatabaseOptions,
+) -> Result<SqliteConnection, DatabaseError> {
+    let mut connection = SqliteConnection::establish(plain(path)?)?;
+    apply_limits(&mut connection, options)?;
+    connection.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    // Whoever else is writing is noticed before anything is made.
+    connection.batch_execute("BEGIN IMMEDIATE; COMMIT;")?;
+    Ok(connection)
+}
+
+/// Lets SQLite undo the transaction that a killed program left in a rollback journal beside the
+/// database, which a connection that only reads cannot. Without a journal nothing is opened.
+pub(crate) fn undo_interrupted(path: &Path) -> Result<(), DatabaseError> {
+    let journal = std::fs::metadata(sibling(path, "-journal"));
+    if journal.map_or(0, |journal| journal.len()) > 0 {
+        let mut connection = SqliteConnection::establish(plain(path)?)?;
+        apply_limits(&mut connection, &DatabaseOptions::default())?;
+        sql::<BigInt>("SELECT count(*) FROM sqlite_master").get_result::<i64>(&mut connection)?;
+    }
+    Ok(())
 }
 
 /// A connection that reads beside the writer and refuses to write.

@@ -103,6 +103,20 @@ fn make(
     Ok(path)
 }
 
+/// Copies the database behind `connection`, to which nobody else writes, into a new file that only
+/// its owner can read, and compares the two.
+pub(super) fn copy_verified(
+    connection: &mut SqliteConnection,
+    target: &Path,
+) -> Result<(), MigrateError> {
+    copy(connection, target)
+        .and_then(|()| verify(connection, target, Beside::Nobody))
+        .map_err(|reason| MigrateError::Copy {
+            path: target.to_owned(),
+            reason,
+        })
+}
+
 /// The newest backup beside `database`.
 pub(super) fn newest(database: &Path, name: &str) -> Option<PathBuf> {
     let newest = backups(database, name).ok()?.into_iter().next()?;

@@ -7,6 +7,8 @@ use std::{fs, io};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
+/// What stands behind the database's name in a backup's name.
+const BACKUP: &str = "_backup_";
 /// How a backup's name ends.
 const END: &str = ".sqlite";
 /// The time in a backup's name; sorts as text, and has no sign that a file system refuses.
@@ -59,14 +61,24 @@ pub(super) fn backup(file: &Path, database: &str) -> io::Result<Option<Backup>> 
 
 /// What a backup that is begun at `time` is called.
 pub(super) fn name_of(database: &str, time: DateTime<Utc>) -> String {
-    format!("{database}_backup_{}{END}", time.format(TIME_SHAPE))
+    name_like(database, BACKUP, time)
+}
+
+/// What a file beside the database is called that was begun at `time`; `kind` says what it is.
+pub(super) fn name_like(database: &str, kind: &str, time: DateTime<Utc>) -> String {
+    format!("{database}{kind}{}{END}", time.format(TIME_SHAPE))
 }
 
 /// When the backup of that name was begun; `None` for any other name.
 fn time_of(name: &str, database: &str) -> Option<DateTime<Utc>> {
+    time_like(name, database, BACKUP)
+}
+
+/// When the file of that name and kind was begun; `None` for any other name.
+pub(super) fn time_like(name: &str, database: &str, kind: &str) -> Option<DateTime<Utc>> {
     let time = name
         .strip_prefix(database)?
-        .strip_prefix("_backup_")?
+        .strip_prefix(kind)?
         .strip_suffix(END)?;
     let time = NaiveDateTime::parse_from_str(time, TIME_SHAPE).ok()?;
     Some(time.and_utc())
@@ -74,12 +86,9 @@ fn time_of(name: &str, database: &str) -> Option<DateTime<Utc>> {
 
 /// The files beside `path` that are named like its backups and end in `end`.
 pub(super) fn beside(path: &Path, database: &str, end: &str) -> io::Result<Vec<PathBuf>> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let start = format!("{database}_backup_");
+    let start = format!("{database}{BACKUP}");
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
+    for entry in fs::read_dir(folder_of(path))? {
         let entry = entry?;
         let file_name = entry.file_name();
         let matches = file_name
@@ -90,6 +99,13 @@ pub(super) fn beside(path: &Path, database: &str, end: &str) -> io::Result<Vec<P
         }
     }
     Ok(found)
+}
+
+/// The folder that a database is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::migration::MigrationConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 
 use crate::clock::to_text;
 
@@ -19,6 +19,9 @@ pub(super) const DIESEL_TABLE: &str = "__diesel_schema_migrations";
 
 /// Our table of applied versions with their checksums.
 pub(super) const OUR_TABLE: &str = "stablequeue_migrations";
+
+/// Our table of facts about the database as a whole.
+const META_TABLE: &str = "stablequeue_meta";
 
 diesel::table! {
     stablequeue_migrations (version) {
@@ -121,6 +124,46 @@ pub(super) fn epoch(connection: &mut SqliteConnection) -> QueryResult<String> {
         .first(connection)
 }
 
+/// Gives the database another epoch; one without our tables gets its own when it is adopted.
+pub(super) fn renew_epoch(connection: &mut SqliteConnection) -> QueryResult<()> {
+    use stablequeue_meta::{key, table, value};
+    if !tables(connection)?.iter().any(|name| name == META_TABLE) {
+        return Ok(());
+    }
+    diesel::update(table.filter(key.eq("epoch")))
+        .set(value.eq(sql::<Text>("lower(hex(randomblob(16)))")))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// A fact about the database as a whole.
+pub(super) fn meta(connection: &mut SqliteConnection, name: &str) -> QueryResult<Option<String>> {
+    use stablequeue_meta::{key, table, value};
+    table
+        .filter(key.eq(name))
+        .select(value)
+        .first(connection)
+        .optional()
+}
+
+pub(super) fn set_meta(
+    connection: &mut SqliteConnection,
+    name: &str,
+    text: &str,
+) -> QueryResult<()> {
+    use stablequeue_meta::{key, table, value};
+    diesel::replace_into(table)
+        .values((key.eq(name), value.eq(text)))
+        .execute(connection)?;
+    Ok(())
+}
+
+pub(super) fn remove_meta(connection: &mut SqliteConnection, name: &str) -> QueryResult<()> {
+    use stablequeue_meta::{key, table};
+    diesel::delete(table.filter(key.eq(name))).execute(connection)?;
+    Ok(())
+}
+
 /// The tables of the database, SQLite's own ones left out.
 pub(super) fn tables(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
     sql::<Text>(
@@ -128,6 +171,17 @@ pub(super) fn tables(connection: &mut SqliteConnection) -> QueryResult<Vec<Strin
          AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY name",
     )
     .load(connection)
+}
+
+/// The names of everything in the database.
+pub(super) fn names(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
+    sql::<Text>("SELECT name FROM sqlite_master").load(connection)
+}
+
+/// A number that changes on a connection when another one commits
+/// (<https://sqlite.org/pragma.html#pragma_data_version>).
+pub(super) fn data_version(connection: &mut SqliteConnection) -> QueryResult<i32> {
+    sql::<Integer>("PRAGMA data_version").get_result(connection)
 }
 
 /// How many rows a table has.

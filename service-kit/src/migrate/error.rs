@@ -1,6 +1,7 @@
 //! Why a database was not migrated, in words an operator can act on.
 //!
-//! In every case the database is what it was before.
+//! In every case but one the database is what it was before: a scrub that waits follows an
+//! adoption that is done.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use crate::database::DatabaseError;
 
 use super::BackupError;
 
-/// Why a database was not migrated; it is as it was before.
+/// Why a database was not migrated; it is as it was before, but for [`MigrateError::ScrubWaits`].
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// A newer program has migrated it.
@@ -44,9 +45,9 @@ pub enum MigrateError {
     },
     /// The file holds tables, but none of these migrations ever ran on it.
     #[error(
-        "the database was not made by this program (it holds {} without a record of our \
-         migrations); adopting databases of other programs is not possible yet, so it was left \
-         untouched; choose another data folder",
+        "the database was neither made by this program (it holds {} without a record of our \
+         migrations) nor by the earlier application in a shape that can be taken over, so it was \
+         left untouched; choose another data folder",
         .tables.join(", ")
     )]
     NotOurs {
@@ -119,6 +120,83 @@ pub enum MigrateError {
     /// The backup could not be made or does not hold what the database holds.
     #[error("no migration without a backup, and {0}")]
     Backup(BackupError),
+    /// There is no database that could be backed up.
+    #[error("there is no database at {}, or nothing in it", .path.display())]
+    Nothing {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A backup that was asked for failed; nothing is left of it.
+    #[error(transparent)]
+    BackupFailed(BackupError),
+    /// A copy of the database could not be made or is not what the database is.
+    #[error("the copy {} of the database failed: {reason}", .path.display())]
+    Copy {
+        /// Where the copy would have been.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The volume has no room for what has to be written.
+    #[error(
+        "{} needs up to {needed_bytes} bytes of free space and its volume has {free_bytes}; free \
+         some space, for example by moving older backups away, and try again",
+        .path.display()
+    )]
+    NoSpace {
+        /// What is to be copied.
+        path: PathBuf,
+        /// Bytes that have to be free.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
+    /// No backup has that name.
+    #[error("there is no backup with the name {name:?}; `backups list` shows those there are")]
+    NoBackup {
+        /// The name.
+        name: String,
+    },
+    /// A backup is damaged.
+    #[error("the backup is damaged: {finding}")]
+    BadBackup {
+        /// What was found.
+        finding: String,
+    },
+    /// A restore was decided and could not be finished.
+    #[error(
+        "the restore of {} could not be finished: {source}; the next start finishes it",
+        .path.display()
+    )]
+    RestoreCutOff {
+        /// The database.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The database is the earlier application's, and some of the migrations were asked for.
+    #[error(
+        "the database is the earlier application's and can only be taken over whole; migrate it \
+         without a version"
+    )]
+    AdoptsWhole,
+    /// An interrupted transaction has to be undone from the journal beside the database, which
+    /// whoever only looks must not do.
+    #[error(
+        "{journal} holds a transaction that was interrupted; it is undone when the database is \
+         migrated or the service starts"
+    )]
+    Interrupted {
+        /// The rollback journal.
+        journal: PathBuf,
+    },
+    /// The database was taken over, but what was deleted from it is still in the file.
+    #[error(
+        "the database was taken over, but the keys and secrets that it held in clear cannot be \
+         removed from its file while another program reads it; close whatever else has it open \
+         and start again"
+    )]
+    ScrubWaits,
     /// The lock is another database's.
     #[error("the lock that was taken is not the lock of {path}")]
     WrongLock {
@@ -152,6 +230,7 @@ impl MigrateError {
             | Self::NotOurs { .. }
             | Self::Damaged { .. }
             | Self::StrayLog { .. }
+            | Self::BadBackup { .. }
             | Self::ForeignKeys { .. }
             | Self::RowsLost { .. } => true,
             Self::Database(error) | Self::Failed { source: error, .. } => {
@@ -163,7 +242,16 @@ impl MigrateError {
             Self::UnknownVersion { .. }
             | Self::NoDown { .. }
             | Self::Backup(_)
+            | Self::BackupFailed(_)
+            | Self::Nothing { .. }
+            | Self::Copy { .. }
+            | Self::NoSpace { .. }
+            | Self::NoBackup { .. }
+            | Self::RestoreCutOff { .. }
             | Self::WrongLock { .. }
+            | Self::AdoptsWhole
+            | Self::Interrupted { .. }
+            | Self::ScrubWaits
             | Self::Embedded(_)
             | Self::Io { .. } => false,
         }

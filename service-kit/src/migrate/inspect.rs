@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use crate::database::{DatabaseOptions, open_inspector, sibling};
+use diesel::SqliteConnection;
+
+use crate::database::{DatabaseError, DatabaseOptions, open_inspector, sibling};
 
 use super::MigrateError;
+use super::adopt::{self, Adoption};
 use super::bookkeeping::{self, DIESEL_TABLE, OUR_TABLE};
 use super::step::Step;
 
@@ -24,7 +27,8 @@ pub struct AppliedMigration {
 pub struct MigrationStatus {
     /// Whether the file exists.
     pub exists: bool,
-    /// Tables of a database that has no record of our migrations; it is refused.
+    /// Tables of a database that has no record of our migrations; it is refused unless it is
+    /// adoptable.
     pub foreign_tables: Vec<String>,
     /// What the database has, oldest first.
     pub applied: Vec<AppliedMigration>,
@@ -34,6 +38,10 @@ pub struct MigrationStatus {
     pub newer: Vec<String>,
     /// Versions whose text was another one when they were applied; it is refused.
     pub changed: Vec<String>,
+    /// Whether it holds tables that are not ours and that the service knows to take over.
+    pub adoptable: bool,
+    /// Whether an adoption still has to remove secrets from the file.
+    pub scrub_pending: bool,
     /// Whether it holds no table at all.
     empty: bool,
 }
@@ -47,7 +55,7 @@ impl MigrationStatus {
 
     /// Fails with the reason why this program must not touch the database, if there is one.
     pub fn refusal(&self) -> Result<(), MigrateError> {
-        if !self.foreign_tables.is_empty() {
+        if !self.foreign_tables.is_empty() && !self.adoptable {
             return Err(MigrateError::NotOurs {
                 tables: self.foreign_tables.clone(),
             });
@@ -75,7 +83,11 @@ impl MigrationStatus {
 }
 
 /// Compares the database at `path` with `steps`.
-pub(super) fn inspect(path: &Path, steps: &[Step]) -> Result<MigrationStatus, MigrateError> {
+pub(super) fn inspect(
+    path: &Path,
+    steps: &[Step],
+    adoption: Option<&Adoption>,
+) -> Result<MigrationStatus, MigrateError> {
     let size_bytes = size_bytes(path)?;
     let mut status = MigrationStatus {
         exists: size_bytes.is_some(),
@@ -91,19 +103,24 @@ pub(super) fn inspect(path: &Path, steps: &[Step]) -> Result<MigrationStatus, Mi
         }
         return Ok(status);
     }
-    let mut connection = open_inspector(path, &DatabaseOptions::default())?;
-    let tables = bookkeeping::tables(&mut connection)?;
+    let (mut connection, tables) = open_and_look(path)?;
     status.empty = tables.is_empty();
     if status.empty {
         return Ok(status);
     }
-    if ![DIESEL_TABLE, OUR_TABLE]
+    let bookkept = [DIESEL_TABLE, OUR_TABLE]
         .iter()
-        .all(|ours| tables.iter().any(|table| table == ours))
-    {
+        .filter(|ours| tables.iter().any(|table| table == *ours))
+        .count();
+    if bookkept < 2 {
         status.foreign_tables = tables;
+        // One of the two alone is another program's.
+        if let Some(adoption) = adoption.filter(|_| bookkept == 0) {
+            status.adoptable = adopt::recognises(&mut connection, adoption)?;
+        }
         return Ok(status);
     }
+    status.scrub_pending = adopt::scrub_is_pending(&mut connection)?;
     for row in bookkeeping::rows(&mut connection)? {
         match steps.iter().find(|step| step.version() == row.version) {
             None => status.newer.push(row.version.clone()),
@@ -124,6 +141,20 @@ pub(super) fn inspect(path: &Path, steps: &[Step]) -> Result<MigrationStatus, Mi
         .newer
         .extend(bookkeeping::unrecorded(&mut connection)?);
     Ok(status)
+}
+
+fn open_and_look(path: &Path) -> Result<(SqliteConnection, Vec<String>), MigrateError> {
+    let look = || {
+        let mut connection = open_inspector(path, &DatabaseOptions::default())?;
+        let tables = bookkeeping::tables(&mut connection)?;
+        Ok((connection, tables))
+    };
+    let journal = sibling(path, "-journal");
+    look().map_err(|error| match error {
+        // Only who writes can undo what the journal holds.
+        DatabaseError::ReadOnly if journal.exists() => MigrateError::Interrupted { journal },
+        error => error.into(),
+    })
 }
 
 /// The size of a file, `None` when it does not exist.

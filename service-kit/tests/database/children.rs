@@ -9,6 +9,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use service_kit::database::{Database, DatabaseLock, DatabaseOptions};
 use service_kit::migrate::{MigrateOptions, migrate};
 
+use crate::adopting::adopting_for_ever;
 use crate::migrating::{endless, noon};
 use crate::support::{Place, note};
 
@@ -150,4 +151,19 @@ fn every_acknowledged_command_survives_a_kill() {
             .enumerate()
             .all(|(index, text)| *text == index.to_string())
     );
+}
+
+#[test]
+#[ignore = "run by another test in a process of its own"]
+fn child_adopts_for_ever() {
+    let lock = child_lock();
+    println!("\nadopting");
+    migrate(
+        Path::new(PATH),
+        &lock,
+        &adopting_for_ever(),
+        noon(),
+        &MigrateOptions::default(),
+    )
+    .unwrap();
 }

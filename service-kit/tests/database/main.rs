@@ -2,6 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod administering;
+mod administering_backups;
+mod adopting;
+mod adopting_property;
+mod adopting_safety;
+mod adopting_shapes;
 mod backing_up;
 mod children;
 mod classifying;

@@ -42,6 +42,7 @@ pub(crate) fn schema(sources: &[Source]) -> Schema {
         database: "mobilesd_jobs",
         migrations: EmbeddedMigrations::new(migrations.leak()),
         program: "job-service 0.1.0",
+        adoption: None,
     }
 }
 

@@ -21,13 +21,17 @@ use crate::harness::{Port, soon};
 const NAME: &str = "notes_backup_1970-01-01T00-00-00-000Z.sqlite";
 
 fn schema() -> Schema {
-    let up = "CREATE TABLE notes (text TEXT)";
+    let up = "CREATE TABLE notes (text TEXT); \
+              CREATE TABLE audit_events (id INTEGER PRIMARY KEY, created_at TEXT NOT NULL, \
+              key_id TEXT, caller TEXT NOT NULL, peer TEXT NOT NULL, method TEXT NOT NULL, \
+              target TEXT NOT NULL, code TEXT NOT NULL, request_id TEXT NOT NULL)";
     let metadata = TomlMetadataWrapper::new(true);
     let migration = EmbeddedMigration::new(up, None, EmbeddedName::new("0001_notes"), metadata);
     Schema {
         database: "notes",
         migrations: EmbeddedMigrations::new(vec![migration].leak()),
         program: "the test",
+        adoption: None,
     }
 }
 
@@ -38,14 +42,17 @@ fn database(path: &Path, clock: &Clock) -> Database {
     Database::open(path, lock, DatabaseOptions::default()).unwrap()
 }
 
-struct Administered {
-    client: AdminServiceClient<Channel>,
-    hand: ManualClock,
-    folder: TempDir,
-    _port: Port,
+pub(crate) struct Administered {
+    pub(crate) client: AdminServiceClient<Channel>,
+    pub(crate) hand: ManualClock,
+    pub(crate) folder: TempDir,
+    pub(crate) admin: Admin,
+    pub(crate) clock: Clock,
+    pub(crate) database: Database,
+    pub(crate) port: Port,
 }
 
-async fn administered() -> Administered {
+pub(crate) async fn administered() -> Administered {
     let folder = tempfile::tempdir().unwrap();
     let (clock, hand) = Clock::manual(chrono::DateTime::UNIX_EPOCH);
     let database = database(&folder.path().join("notes.sqlite"), &clock);
@@ -62,14 +69,17 @@ async fn administered() -> Administered {
         authenticator: None,
         schema: schema(),
     };
-    let admin = Admin::new(facts, database, clock);
+    let admin = Admin::new(facts, database.clone(), clock.clone());
     port.handle.open(Routes::new(admin.server())).await;
     let client = AdminServiceClient::new(port.client().await.channel);
     Administered {
         client,
         hand,
         folder,
-        _port: port,
+        admin,
+        clock,
+        database,
+        port,
     }
 }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod administration;
+mod administration_audit;
+mod administration_upkeep;
 mod around_calls;
 mod auditing;
 mod authentication;

@@ -62,8 +62,8 @@ const USE_CASES: [&str; 6] = [
 /// Of the protos only `admin`, which both services serve.
 const SERVICE_KIT: [Rule; 1] = [Rule {
     rooms: &[
-        "admin", "audit", "auth", "clock", "database", "layers", "migrate", "page", "resume",
-        "server", "shutdown", "status",
+        "admin", "audit", "auth", "clock", "commands", "database", "layers", "migrate", "page",
+        "resume", "server", "shutdown", "status",
     ],
     forbidden: &["stablequeue_proto::jobs", "stablequeue_proto::models"],
 }];

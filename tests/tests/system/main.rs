@@ -1,6 +1,7 @@
 //! The pair from the outside: one module per behaviour.
 
 mod a_job_becomes_an_image;
+mod adopting;
 mod bad_input_is_told_whole;
 mod batches;
 mod cancelling;

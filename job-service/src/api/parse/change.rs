@@ -27,6 +27,7 @@ pub(in crate::api) fn parse_update(request: proto::UpdateJobRequest) -> Result<U
         priority: given_priority,
         max_attempts,
         labels: mut given_labels,
+        release_hold,
     } = request;
     let id = job_id(id)?;
     let mut violations = Vec::new();
@@ -49,6 +50,7 @@ pub(in crate::api) fn parse_update(request: proto::UpdateJobRequest) -> Result<U
                 let given = std::mem::take(&mut given_labels);
                 change.labels = Some(labels("labels", given, &mut violations));
             }
+            "release_hold" => change.release_hold = release_hold,
             "params" | "forge_payload" => {
                 let given = input.take_if(|input| name_of(input) == path);
                 match given.map(submitted) {
@@ -60,7 +62,7 @@ pub(in crate::api) fn parse_update(request: proto::UpdateJobRequest) -> Result<U
                 "update_mask.paths",
                 format!(
                     "{other:?} cannot be changed; priority, target_server, labels, max_attempts, \
-                     params and forge_payload can, each as a whole"
+                     params, forge_payload and release_hold can, each as a whole"
                 ),
             )),
         }
@@ -93,6 +95,7 @@ fn set_fields(request: &proto::UpdateJobRequest) -> Vec<&'static str> {
         ("max_attempts", request.max_attempts.is_some()),
         ("target_server", !request.target_server.is_empty()),
         ("labels", !request.labels.is_empty()),
+        ("release_hold", request.release_hold),
     ];
     set.into_iter()
         .filter_map(|(name, is_set)| is_set.then_some(name))

@@ -31,6 +31,8 @@ pub struct RowChange {
     pub attempts_max: Option<i32>,
     /// The caller's labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// Whether it waits for nobody's decision any more.
+    pub release_hold: bool,
 }
 
 /// What to generate.
@@ -78,7 +80,9 @@ pub fn update(
 ) -> Result<(), Error> {
     let job = get(conn, id)?;
     check(&job, change, revision)?;
-    let names = names(change);
+    let held_for = job.hold.as_ref().map(|hold| hold.reason);
+    let releases = change.release_hold && held_for == Some(HoldReason::AdoptedStale);
+    let names = names(change, releases);
     if names.is_empty() {
         return Ok(());
     }
@@ -88,6 +92,7 @@ pub fn update(
         target_server,
         attempts_max,
         labels,
+        release_hold: _,
     } = change;
     let columns = Columns {
         priority: *priority,
@@ -112,11 +117,12 @@ pub fn update(
     if input.is_some() {
         begin_anew(conn, &job)?;
     }
-    let waits_for_retry = job
-        .hold
-        .as_ref()
-        .is_some_and(|hold| hold.reason == HoldReason::RetryBackoff);
-    if input.is_some() || (target_server.is_some() && !waits_for_retry) {
+    let is_over = match held_for {
+        Some(HoldReason::AdoptedStale) => releases,
+        Some(HoldReason::AdoptedUnreadable | HoldReason::RetryBackoff) => input.is_some(),
+        _ => input.is_some() || target_server.is_some(),
+    };
+    if is_over {
         forget_hold(conn, id)?;
     }
     let event = NewEvent {
@@ -137,6 +143,13 @@ fn check(job: &Job, change: &RowChange, revision: Option<i32>) -> Result<(), Err
     if revision.is_some_and(|known| known != job.revision) {
         return Err(Error::EtagMismatch(format!("job {}", job.id)));
     }
+    let unreadable = job
+        .hold
+        .as_ref()
+        .is_some_and(|hold| hold.reason == HoldReason::AdoptedUnreadable);
+    if change.release_hold && change.input.is_none() && unreadable {
+        return Err(Error::JobUnreadable(job.id.clone()));
+    }
     let spent = job.attempts_spent;
     match change.attempts_max {
         // With another input it has spent none.
@@ -149,13 +162,14 @@ fn check(job: &Job, change: &RowChange, revision: Option<i32>) -> Result<(), Err
 }
 
 /// What is changed, in the words of the API.
-fn names(change: &RowChange) -> Vec<&'static str> {
+fn names(change: &RowChange, releases: bool) -> Vec<&'static str> {
     let RowChange {
         input,
         priority,
         target_server,
         attempts_max,
         labels,
+        release_hold: _,
     } = change;
     [
         ("input", input.is_some()),
@@ -163,6 +177,7 @@ fn names(change: &RowChange) -> Vec<&'static str> {
         ("target_server", target_server.is_some()),
         ("max_attempts", attempts_max.is_some()),
         ("labels", labels.is_some()),
+        ("release_hold", releases),
     ]
     .into_iter()
     .filter_map(|(name, is_changed)| is_changed.then_some(name))
@@ -180,6 +195,7 @@ fn begin_anew(conn: &mut SqliteConnection, job: &Job) -> Result<(), Error> {
             jobs::retry_count.eq(0),
             jobs::resolved_checkpoint.eq(None::<String>),
             jobs::not_before.eq(None::<String>),
+            jobs::adopted_request_json.eq(None::<String>),
         ))
         .execute(conn)?;
     Ok(())

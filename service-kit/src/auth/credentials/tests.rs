@@ -219,3 +219,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_pair_of_the_earlier_application_is_understood_in_both_headers() {
+    let (key, secret) = ("mk_0a1b2c3d4e5f60718293a4b5", "9".repeat(32));
+    let stored = KeyHashes {
+        key: Some(Digest::of(key)),
+        secret: Digest::of(&secret),
+    };
+    let pair = format!("Bearer {}", BASE64.encode(format!("{key}:{secret}")));
+    let plain: Headers<'_> = &[(KEY_HEADER, key), (SECRET_HEADER, &secret)];
+    assert!(matches(plain, &stored));
+    assert!(matches(&[bearer(&pair)], &stored));
+    let credentials = Credentials::of(&headers(plain)).unwrap();
+    assert_eq!(credentials.prefix().as_str(), "0a1b2c3d");
+
+    let ours = fixture();
+    let token = format!("Bearer sq_0a1b2c3d_{secret}");
+    let wrong = "8".repeat(32);
+    let bad: &[Headers<'_>] = &[
+        &[(KEY_HEADER, key), (SECRET_HEADER, &wrong)],
+        // A key of ours has no secret of theirs, and no token has.
+        &[(KEY_HEADER, &ours.key), (SECRET_HEADER, &secret)],
+        &[bearer(&token)],
+        &[(KEY_HEADER, key)],
+    ];
+    for list in bad {
+        assert!(!matches(list, &stored), "{list:?}");
+    }
+    // With another secret, an older key goes on.
+    let renewed = KeyHashes {
+        secret: Digest::of(&ours.secret),
+        ..stored
+    };
+    assert!(matches(
+        &[(KEY_HEADER, key), (SECRET_HEADER, &ours.secret)],
+        &renewed
+    ));
+}

@@ -97,6 +97,11 @@ pub(crate) const JOBS: &[Rule] = &[
     rule("stablequeue.admin.v1.AdminService/GetDatabaseStatus", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/CreateBackup", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/ListBackups", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/VerifyBackup", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/DownloadBackup", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/PruneBackups", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/Optimize", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/ListAuditEvents", Admin, ONLY_ADMIN, About::NoJob),
 ];
 
 /// The methods of model-service.
@@ -123,4 +128,9 @@ pub(crate) const MODELS: &[Rule] = &[
     rule("stablequeue.admin.v1.AdminService/GetDatabaseStatus", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/CreateBackup", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/ListBackups", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/VerifyBackup", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/DownloadBackup", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/PruneBackups", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/Optimize", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.AdminService/ListAuditEvents", Admin, ONLY_ADMIN, About::NoJob),
 ];

@@ -1,0 +1,14 @@
+ALTER TABLE models DROP COLUMN needs_rescan;
+ALTER TABLE models DROP COLUMN duplicate_group_index;
+ALTER TABLE models DROP COLUMN duplicate_group_size;
+ALTER TABLE models DROP COLUMN duplicate_hash;
+ALTER TABLE models DROP COLUMN is_duplicate;
+ALTER TABLE models DROP COLUMN untrusted_autov2;
+ALTER TABLE models DROP COLUMN older_metadata_status;
+ALTER TABLE models DROP COLUMN has_embedded_metadata;
+ALTER TABLE models DROP COLUMN metadata_source;
+ALTER TABLE models DROP COLUMN civitai_checked;
+ALTER TABLE models DROP COLUMN civitai_blurhash;
+ALTER TABLE models DROP COLUMN civitai_nsfw;
+ALTER TABLE models DROP COLUMN preview_url;
+ALTER TABLE models DROP COLUMN preview_path;

@@ -1,0 +1,153 @@
+//! Owns backups on a schedule: when the next one is due, and that older ones
+//! go. It does not make them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::{Admin, AdminError, blocking};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::migrate::{self, Prune};
+use crate::shutdown::Shutdown;
+use crate::status::error_chain;
+
+/// Backups that are kept when nothing is configured.
+pub const BACKUPS_KEPT_DEFAULT: u32 = 7;
+/// When one is tried again that failed.
+const RETRY: Duration = Duration::from_secs(15 * 60);
+
+/// When backups are made without being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackupSchedule {
+    /// The time from one to the next; `None` makes none.
+    pub every: Option<Duration>,
+    /// How many are kept, those that were asked for included.
+    pub keep: usize,
+}
+
+impl BackupSchedule {
+    /// One every so many hours, 0 for none, of which the newest `keep` stay.
+    pub fn new(hours: u32, keep: u32) -> Self {
+        let every = Duration::from_secs(u64::from(hours) * 3600);
+        Self {
+            every: (!every.is_zero()).then_some(every),
+            keep: keep.max(1) as usize,
+        }
+    }
+}
+
+impl Default for BackupSchedule {
+    fn default() -> Self {
+        Self::new(0, BACKUPS_KEPT_DEFAULT)
+    }
+}
+
+impl Admin {
+    /// Makes backups until the service stops. One is due when the newest backup,
+    /// whoever asked for it, is as old as the schedule says; so a service that
+    /// was stopped for long makes one soon.
+    pub fn begin_schedule(&self, schedule: BackupSchedule, shutdown: &Shutdown) {
+        if let Some(every) = schedule.every {
+            let admin = self.clone();
+            let stop = shutdown.clone();
+            let keeping = async move { admin.keep_schedule(every, schedule.keep, stop).await };
+            shutdown.spawn("backup_schedule", keeping);
+        }
+    }
+
+    async fn keep_schedule(&self, every: Duration, keep: usize, shutdown: Shutdown) {
+        let mut wait = self.until_due(every).await;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                () = self.0.clock.sleep(wait) => {}
+            }
+            wait = match self.back_up_and_prune(keep).await {
+                Ok(()) => self.until_due(every).await,
+                Err(error) => {
+                    let error = error_chain(&error);
+                    tracing::error!(error, "a backup on schedule failed; it is tried again");
+                    RETRY.min(every)
+                }
+            };
+        }
+    }
+
+    /// A clock that was set back puts it off by no more than one interval.
+    async fn until_due(&self, every: Duration) -> Duration {
+        let admin = self.clone();
+        let newest = blocking(move || Ok(admin.backups()?.into_iter().next())).await;
+        match newest {
+            Ok(Some(newest)) => every.saturating_sub(age(&self.0.clock, newest.created_at)),
+            Ok(None) => Duration::ZERO,
+            Err(error) => {
+                tracing::warn!(error = error_chain(&error), "the backups cannot be listed");
+                RETRY.min(every)
+            }
+        }
+    }
+
+    async fn back_up_and_prune(&self, keep: usize) -> Result<(), AdminError> {
+        self.back_up().await?;
+        let prune = Prune {
+            keep: Some(keep),
+            ..Prune::default()
+        };
+        self.prune(prune).await.map(|_| ())
+    }
+}
+
+fn age(clock: &Clock, created_at: DateTime<Utc>) -> Duration {
+    let age = clock.now().signed_duration_since(created_at);
+    age.to_std().unwrap_or_default()
+}
+
+/// The age of the newest backup, read when it is asked for; nothing where there
+/// is no backup.
+#[derive(Debug)]
+pub struct BackupFigures {
+    path: PathBuf,
+    name: &'static str,
+    clock: Clock,
+}
+
+impl BackupFigures {
+    /// Figures of the backups of a database, which begin with `name`.
+    pub fn new(database: &Database, name: &'static str, clock: Clock) -> Self {
+        Self {
+            path: database.path().to_owned(),
+            name,
+            clock,
+        }
+    }
+}
+
+impl Collector for BackupFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let newest = match migrate::backups(&self.path, self.name) {
+            Ok(backups) => backups.into_iter().next(),
+            Err(error) => {
+                tracing::warn!(%error, "the backups cannot be listed");
+                None
+            }
+        };
+        let Some(newest) = newest else {
+            return Ok(());
+        };
+        let seconds = age(&self.clock, newest.created_at).as_secs();
+        let gauge = ConstGauge::new(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let metric = encoder.encode_descriptor(
+            "database_last_backup_age_seconds",
+            "Seconds since the newest backup was begun",
+            None,
+            gauge.metric_type(),
+        )?;
+        gauge.encode(metric)
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether the volume has room for what is to be done, asked before it is begun.
+//!
+//! A full disk is survived as well; it only takes longer to find out, and ends in the middle of a
+//! night.
+
+use std::path::Path;
+
+use crate::database::{sibling, volume_free_bytes};
+
+use super::MigrateError;
+
+/// How often the database must fit beside itself for a migration: once as its backup, once as what
+/// a rebuild of its tables writes.
+const MIGRATION_COPIES: u64 = 2;
+
+/// What stays free besides, for logs and for whoever else writes to the volume.
+const MARGIN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Fails unless the database at `path` can be migrated on its volume.
+pub(super) fn for_migration(path: &Path) -> Result<(), MigrateError> {
+    enough(path, size_bytes(path)?.saturating_mul(MIGRATION_COPIES))
+}
+
+/// Fails unless a copy of the database at `path` fits beside it.
+pub(super) fn for_copy(path: &Path) -> Result<(), MigrateError> {
+    enough(path, size_bytes(path)?)
+}
+
+fn enough(path: &Path, bytes: u64) -> Result<(), MigrateError> {
+    let free_bytes = volume_free_bytes(path).map_err(|source| io(path, source))?;
+    let needed_bytes = bytes.saturating_add(MARGIN_BYTES);
+    if free_bytes >= needed_bytes {
+        return Ok(());
+    }
+    Err(MigrateError::NoSpace {
+        path: path.to_owned(),
+        needed_bytes,
+        free_bytes,
+    })
+}
+
+/// The database with its write-ahead log.
+fn size_bytes(path: &Path) -> Result<u64, MigrateError> {
+    let mut bytes = 0_u64;
+    for file in [path.to_owned(), sibling(path, "-wal")] {
+        match std::fs::metadata(&file) {
+            Ok(metadata) => bytes = bytes.saturating_add(metadata.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io(&file, source)),
+        }
+    }
+    Ok(bytes)
+}
+
+fn io(path: &Path, source: std::io::Error) -> MigrateError {
+    MigrateError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
