@@ -23,6 +23,9 @@ use crate::{infotext, stealth};
 pub const IMAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The folder for files that do not have their name yet.
 const STAGING_FOLDER: &str = ".staging";
+/// For the names there. One for the whole process: a service that was stopped in
+/// it may still be writing into the folder of the one that followed.
+static NEXT_NAME: AtomicU64 = AtomicU64::new(0);
 
 /// Why an image could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +101,6 @@ pub struct StoredImage {
 #[derive(Debug)]
 pub struct ImageStore {
     dir: PathBuf,
-    next_name: AtomicU64,
     pins: Arc<Pins>,
 }
 
@@ -117,7 +119,6 @@ impl ImageStore {
         }
         Ok(Self {
             dir: dir.to_owned(),
-            next_name: AtomicU64::new(0),
             pins: Arc::default(),
         })
     }
@@ -126,7 +127,7 @@ impl ImageStore {
     /// as the images; swept at the next start.
     #[must_use]
     pub fn staging_path(&self, extension: &str) -> PathBuf {
-        let number = self.next_name.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT_NAME.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}.{extension}", std::process::id());
         self.dir.join(STAGING_FOLDER).join(name)
     }

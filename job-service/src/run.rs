@@ -58,6 +58,8 @@ pub const fn schema() -> Schema {
     Schema {
         database: "mobilesd_jobs",
         migrations: MIGRATIONS,
+        // A program of version 0006 cannot read the hold reasons of jobs that were taken over.
+        readable_from: "0007",
         program: PROGRAM,
         adoption: Some(adopted::ADOPTION),
     }

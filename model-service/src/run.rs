@@ -30,6 +30,7 @@ use crate::ledger::Ledger;
 use crate::metrics::ModelMetrics;
 use crate::models::ALIASES_MAX;
 use crate::store;
+pub use crate::store::schema;
 
 /// Longest message that is decoded. Ten thousand items of an inventory with
 /// long paths fit.

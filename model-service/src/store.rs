@@ -45,10 +45,13 @@ pub(crate) fn from_second_text(text: &str) -> Option<DateTime<Utc>> {
 }
 
 /// The schema that this program needs.
-pub(crate) const fn schema() -> Schema {
+#[must_use]
+pub const fn schema() -> Schema {
     Schema {
         database: "mobilesd_models",
         migrations: MIGRATIONS,
+        // The programs of version 0004 do not look for this: they refuse whatever they do not know.
+        readable_from: "0005",
         program: concat!("model-service ", env!("CARGO_PKG_VERSION")),
         adoption: Some(adoption::ADOPTION),
     }

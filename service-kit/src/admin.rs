@@ -266,6 +266,7 @@ mod tests {
             Schema {
                 database: "notes",
                 migrations: EmbeddedMigrations::new(vec![migration].leak()),
+                readable_from: "0001",
                 program: "the test",
                 adoption: None,
             }

@@ -56,6 +56,19 @@ pub struct Schema {
     /// same number of digits. Cargo does not notice a new folder by itself: the crate's build
     /// script has to name the folder of the migrations in `cargo::rerun-if-changed`.
     pub migrations: EmbeddedMigrations,
+    /// The oldest schema version with which a program may still open a database of this one: the
+    /// newest migration that the release before knew, or, where that is not so, the newest of these.
+    ///
+    /// A later migration only expands, for a program that does not know it: it adds
+    /// - tables;
+    /// - columns that may be NULL or have a default, and without them a row is right, because the
+    ///   older program makes rows without and never fills in what a migration filled in once;
+    /// - indexes, unique ones only over what it added;
+    /// - triggers that write only what it added, and that no row of the older program fails.
+    ///
+    /// It does not rename, remove, narrow or rebuild; and the new program puts no word into an older
+    /// column that the older program cannot read. What breaks this moves `readable_from` to itself.
+    pub readable_from: &'static str,
     /// The program and its version, such as `job-service 0.1.0`.
     pub program: &'static str,
     /// How a database of the earlier application is taken over; `None` refuses it.
@@ -94,7 +107,8 @@ pub struct MigrationReport {
 
 /// Applies every migration that is pending, as one unit, after a verified backup.
 ///
-/// A missing database is created. When nothing is pending the file is not written at all.
+/// A missing database is created. When nothing is pending the file is not written at all, and
+/// neither is one that a newer program migrated and that says it may still be opened.
 pub fn migrate(
     path: &Path,
     lock: &DatabaseLock,
@@ -189,10 +203,7 @@ fn run(
     undo_interrupted(path)?;
     let status = inspect::inspect(path, steps, schema.adoption.as_ref())
         .map_err(|error| damage(error, path, schema))?;
-    status.refusal()?;
-    if status.adoptable && target.is_some() {
-        return Err(MigrateError::AdoptsWhole);
-    }
+    status.admit(target)?;
     let plan = Plan::new(&status, steps, target);
     let created = status.is_empty();
     if !created && plan.changes_something() {
@@ -230,9 +241,8 @@ fn carry_out(
             let made = backup::back_up(&mut connection, path, schema.database, now);
             backup = Some(made.map_err(MigrateError::Backup)?);
         }
-        let program = schema.program;
-        adopted = unit::apply(&mut connection, &plan.apply, adoption, program, seen, now)?;
-        unit::revert(&mut connection, &plan.revert)?;
+        adopted = unit::apply(&mut connection, schema, &plan.apply, adoption, seen, now)?;
+        unit::revert(&mut connection, schema, &plan.revert)?;
     }
     if let Some(adopted) = &mut adopted {
         adopted.name_backup(backup.as_deref());

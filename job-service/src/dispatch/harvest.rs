@@ -2,7 +2,7 @@
 //! from the files that the server saved. Waits for room on the disk; decides
 //! nothing about the job.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{
     answer::{self, Answer, AnswerError},
@@ -38,6 +38,10 @@ pub async fn read_answer(context: &Context, spool: std::path::PathBuf) -> Result
     with_room(context, move |core| {
         answer::read_answer(&spool, &core.images).map_err(|error| match error {
             AnswerError::DiskFull(error) => Full::Wait(error.to_string()),
+            // No room brings it back; the server's files may.
+            AnswerError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+                Full::Failed(broken("the answer is gone from the disk"))
+            }
             AnswerError::Io(error) => Full::Wait(error.to_string()),
             AnswerError::Broken(why) => Full::Failed(broken(&why)),
         })

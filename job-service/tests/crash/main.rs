@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod adopting;
+mod adopting_steps;
 mod at_points;
 mod at_random;
 mod backup_commands;
 mod commands;
 mod key_commands;
+mod legacy;
 mod program;
 mod refusals;
 mod secrets;

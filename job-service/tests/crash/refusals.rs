@@ -6,7 +6,10 @@ use diesel::{Connection as _, RunQueryDsl as _};
 use job_service::{config::DATABASE_FILE, vault::KEY_FILE};
 use service_kit::exit::Exit;
 
-use crate::{program::command, world::World};
+use crate::{
+    program::command,
+    world::{Client, World},
+};
 
 const SERVE: [&str; 3] = [
     "serve",
@@ -59,6 +62,42 @@ fn a_newer_database_is_refused_and_left_alone() {
         assert!(said.contains("9999"), "{said}");
     }
     assert!(std::fs::read(&file).unwrap() == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_a_newer_program_left_open_to_this_one_is_served() {
+    let world = World::new().await;
+    std::fs::create_dir_all(world.data_dir()).unwrap();
+    let (made, said) = ended(&["migrate"], &world.data_dir());
+    assert_eq!(made, code(Exit::Clean), "{said}");
+    let file = world.data_dir().join(DATABASE_FILE);
+    let mut connection = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    // A program later by two migrations that only expand.
+    for sql in [
+        "ALTER TABLE jobs ADD COLUMN colour TEXT NOT NULL DEFAULT 'white'",
+        "REPLACE INTO stablequeue_meta \
+         SELECT 'oldest_schema_version', max(version) FROM stablequeue_migrations",
+        "INSERT INTO stablequeue_migrations VALUES \
+         ('9998', '9998_a', 'a', '2026-11-22T11:08:00.123Z'), \
+         ('9999', '9999_b', 'b', '2026-11-22T11:08:00.123Z')",
+        "INSERT INTO __diesel_schema_migrations (version) VALUES ('9998'), ('9999')",
+    ] {
+        diesel::sql_query(sql).execute(&mut connection).unwrap();
+    }
+    drop(connection);
+    let (migrated, said) = ended(&["migrate"], &world.data_dir());
+    assert_eq!(migrated, code(Exit::Clean), "{said}");
+    let mut program = world.start(&[]);
+    let warned = program.says("this one may still open it").await;
+    assert!(
+        warned.contains("WARN") && warned.contains("9999"),
+        "{warned}"
+    );
+    let mut client = Client::of(&program).await;
+    let id = client.submit("a lighthouse").await;
+    client.completed(&id).await;
+    program.terminate();
+    assert!(program.ends().await.success());
 }
 
 #[test]

@@ -16,12 +16,12 @@ const NEWEST: &str = "2025-06-20-jobs-14-models-33";
 const FIRST: &str = "2025-05-14-jobs-10-models-11";
 const WITH_A_LOG: &str = "2025-06-20-wal-not-checkpointed";
 
-fn samples() -> PathBuf {
+pub(crate) fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/legacy-databases")
 }
 
 /// A copy of a sample folder: opening one changes it.
-fn copied(sample: &str) -> TempDir {
+pub(crate) fn copied(sample: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(samples().join(sample)).unwrap() {
         let entry = entry.unwrap();

@@ -5,6 +5,7 @@
 
 mod admin;
 mod adoption;
+mod adoption_kills;
 mod availability;
 mod backup_commands;
 mod bad_input;

@@ -103,6 +103,35 @@ fn a_newer_database_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_database_that_a_newer_program_left_open_to_this_one_is_served() {
+    use diesel::{Connection as _, RunQueryDsl as _};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut first, _lines) = serving(folder.path());
+    terminate(&first);
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    let file = folder.path().join("mobilesd_models.sqlite");
+    let mut connection = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    // A program later by one migration that only expands.
+    for sql in [
+        "ALTER TABLE models ADD COLUMN colour TEXT NOT NULL DEFAULT 'white'",
+        "REPLACE INTO stablequeue_meta \
+         SELECT 'oldest_schema_version', max(version) FROM stablequeue_migrations",
+        "INSERT INTO stablequeue_migrations VALUES \
+         ('9999', '9999_a', 'a', '2026-11-22T11:08:00.123Z')",
+        "INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')",
+    ] {
+        diesel::sql_query(sql).execute(&mut connection).unwrap();
+    }
+    drop(connection);
+    let (mut second, mut lines) = serving(folder.path());
+    terminate(&second);
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("ERROR"), "{rest}");
+}
+
+#[test]
 fn a_wrong_command_line_ends_as_bad_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = [

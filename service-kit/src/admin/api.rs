@@ -211,10 +211,9 @@ fn database_status(database: String, state: DatabaseState) -> GetDatabaseStatusR
         volume_free_bytes,
         last_backup,
     } = state;
-    let newest = migrations.applied.last();
     GetDatabaseStatusResponse {
         database,
-        schema_version: newest.map_or(NOTHING, |newest| &newest.version).to_owned(),
+        schema_version: migrations.schema_version().to_owned(),
         applied_migrations: migrations.applied.iter().map(applied).collect(),
         pending_migrations: migrations.pending,
         size_bytes: wire_bytes(size_bytes),

@@ -11,7 +11,6 @@ use crate::database::DatabaseLock;
 use crate::exit::Exit;
 use crate::migrate::{
     self as engine, AdoptionReport, DryRun, MigrateOptions, MigrationReport, MigrationStatus,
-    NOTHING,
 };
 
 /// How to migrate.
@@ -138,11 +137,23 @@ fn status(subject: &Subject<'_>) -> Result<Outcome, CommandError> {
 fn described(found: &MigrationStatus, subject: &Subject<'_>) -> String {
     let missing = if found.exists { "" } else { " (not there yet)" };
     let mut text = format!("database {}{missing}", subject.path.display());
-    let newest = found.applied.last().map(|row| row.version.as_str());
     line(
         &mut text,
-        format_args!("schema version {}", newest.unwrap_or(NOTHING)),
+        format_args!("schema version {}", found.schema_version()),
     );
+    if let Some(oldest) = &found.oldest_schema_version {
+        line(
+            &mut text,
+            format_args!("programs from schema version {oldest} on may open it"),
+        );
+    }
+    if found.is_ahead() {
+        let ours = &found.program_schema_version;
+        line(
+            &mut text,
+            format_args!("opened as it is by this program, whose schema version is {ours}"),
+        );
+    }
     for row in &found.applied {
         line(
             &mut text,

@@ -24,6 +24,9 @@ use super::{MigrateError, bookkeeping, check};
 /// What a backup is called while it is not yet verified.
 const UNFINISHED: &str = ".partial";
 
+/// What SQLite has beside it, which a killed program leaves too.
+const UNFINISHED_JOURNAL: &str = ".partial-journal";
+
 /// How many later milliseconds are tried when a backup of that name exists.
 const NAMES_MAX: i64 = 1_000;
 
@@ -207,9 +210,11 @@ fn free_path(database: &Path, name: &str, now: DateTime<Utc>) -> Result<PathBuf,
 
 /// Removes what a killed program left; the lock of the database makes sure that none is in use.
 pub(crate) fn remove_unfinished_backups(database: &Path, name: &str) -> io::Result<()> {
-    beside(database, name, UNFINISHED)?
-        .iter()
-        .try_for_each(fs::remove_file)
+    for ending in [UNFINISHED, UNFINISHED_JOURNAL] {
+        let left = beside(database, name, ending)?;
+        left.iter().try_for_each(fs::remove_file)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use diesel::sql_types::{BigInt, Integer, Text};
 
 use crate::clock::to_text;
 
+use super::NOTHING;
 use super::step::Step;
 
 /// Diesel's table of applied versions.
@@ -22,6 +23,9 @@ pub(super) const OUR_TABLE: &str = "stablequeue_migrations";
 
 /// Our table of facts about the database as a whole.
 const META_TABLE: &str = "stablequeue_meta";
+
+/// The fact which programs may open the database although they do not know all its migrations.
+const OLDEST_SCHEMA_VERSION: &str = "oldest_schema_version";
 
 diesel::table! {
     stablequeue_migrations (version) {
@@ -64,8 +68,8 @@ pub(super) struct Row {
 
 /// Creates what is missing of the tables; runs inside the unit.
 ///
-/// `oldest_program` is the program that made the database: migrations only expand, so every later
-/// one of the same major version can still open it.
+/// `oldest_program` is the program that made the database; which ones may open it is said by
+/// [`oldest_schema_version`].
 pub(super) fn create(connection: &mut SqliteConnection, program: &str) -> QueryResult<()> {
     connection.setup()?;
     connection.batch_execute(CREATE)?;
@@ -99,6 +103,28 @@ pub(super) fn forget(connection: &mut SqliteConnection, step: &Step) -> QueryRes
     use stablequeue_migrations::{table, version};
     diesel::delete(table.filter(version.eq(step.version()))).execute(connection)?;
     Ok(())
+}
+
+/// Records from which schema version on a program may open the database, as the program knows it
+/// that changes it; runs inside the unit, when its migrations are recorded.
+///
+/// Behind a database that was taken back, or only part of the way forward, the program knows of
+/// none older than it.
+pub(super) fn keep_readable(
+    connection: &mut SqliteConnection,
+    readable_from: &str,
+) -> QueryResult<()> {
+    let applied = rows(connection)?;
+    let newest = applied.last().map_or(NOTHING, |row| &row.version);
+    set_meta(connection, OLDEST_SCHEMA_VERSION, readable_from.min(newest))
+}
+
+/// From which schema version on a program may open the database; `None` where no program has said
+/// so.
+pub(super) fn oldest_schema_version(
+    connection: &mut SqliteConnection,
+) -> QueryResult<Option<String>> {
+    meta(connection, OLDEST_SCHEMA_VERSION)
 }
 
 /// The applied migrations, oldest first.

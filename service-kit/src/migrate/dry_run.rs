@@ -66,7 +66,7 @@ pub fn dry_run(
     let adoption = schema.adoption.as_ref();
     let status =
         inspect::inspect(path, &steps, adoption).map_err(|error| damage(error, path, schema))?;
-    status.refusal()?;
+    status.admit(version)?;
     let copy = Copy(sibling(path, COPY));
     if !status.is_empty() {
         space::for_migration(path)?;

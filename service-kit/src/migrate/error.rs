@@ -13,13 +13,31 @@ use super::BackupError;
 /// Why a database was not migrated; it is as it was before, but for [`MigrateError::ScrubWaits`].
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// A newer program has migrated it.
+    /// A newer program has migrated it, and has not said that this one may still open it.
     #[error(
-        "the database is newer than this program: it has the migrations {}, which this program \
-         does not know; start the program version that made them, or restore a backup from before",
-        .versions.join(", ")
+        "the database is newer than this program: its schema version is {database} and the \
+         program's is {program}, it has the migrations {}, which this program does not know, and \
+         {}; start the program version that made them, or restore a backup from before",
+        .versions.join(", "),
+        readers(.oldest)
     )]
     Newer {
+        /// The unknown versions.
+        versions: Vec<String>,
+        /// The newest migration of the database.
+        database: String,
+        /// The newest migration of this program.
+        program: String,
+        /// The oldest schema version with which a program may open it, where that is recorded.
+        oldest: Option<String>,
+    },
+    /// A newer program has migrated it; this one may use it, not change its schema.
+    #[error(
+        "a newer program has migrated the database: it has the migrations {}, which this program \
+         cannot take back; use that program",
+        .versions.join(", ")
+    )]
+    Ahead {
         /// The unknown versions.
         versions: Vec<String>,
     },
@@ -225,6 +243,7 @@ impl MigrateError {
     pub fn is_bad_data(&self) -> bool {
         match self {
             Self::Newer { .. }
+            | Self::Ahead { .. }
             | Self::Changed { .. }
             | Self::OutOfOrder { .. }
             | Self::NotOurs { .. }
@@ -261,6 +280,13 @@ impl MigrateError {
 impl From<diesel::result::Error> for MigrateError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Database(error.into())
+    }
+}
+
+fn readers(oldest: &Option<String>) -> String {
+    match oldest {
+        Some(oldest) => format!("only programs from schema version {oldest} on may open it"),
+        None => "it does not say that an older program may open it".to_owned(),
     }
 }
 

@@ -6,10 +6,10 @@ use diesel::SqliteConnection;
 
 use crate::database::{DatabaseError, DatabaseOptions, open_inspector, sibling};
 
-use super::MigrateError;
 use super::adopt::{self, Adoption};
 use super::bookkeeping::{self, DIESEL_TABLE, OUR_TABLE};
 use super::step::Step;
+use super::{MigrateError, NOTHING};
 
 /// A migration that a database has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,14 @@ pub struct MigrationStatus {
     pub applied: Vec<AppliedMigration>,
     /// Versions that it lacks, oldest first.
     pub pending: Vec<String>,
-    /// Versions that it has and this program does not know; it is refused.
+    /// Versions that it has and this program does not know; it is refused unless it says that this
+    /// program may open it ([`MigrationStatus::is_ahead`]).
     pub newer: Vec<String>,
+    /// The newest migration of this program.
+    pub program_schema_version: String,
+    /// The oldest schema version with which a program may open it; `None` in a database that only
+    /// programs have migrated that did not record it.
+    pub oldest_schema_version: Option<String>,
     /// Versions whose text was another one when they were applied; it is refused.
     pub changed: Vec<String>,
     /// Whether it holds tables that are not ours and that the service knows to take over.
@@ -53,6 +59,62 @@ impl MigrationStatus {
         self.empty
     }
 
+    /// The newest migration of the database; [`NOTHING`] when there is none.
+    #[must_use]
+    pub fn schema_version(&self) -> &str {
+        self.applied
+            .last()
+            .map_or(NOTHING, |newest| &newest.version)
+    }
+
+    /// Whether a newer program migrated the database, said that this one may still open it, and
+    /// nothing else speaks against that.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.says_it_may_be_opened() && self.changed.is_empty()
+    }
+
+    /// Whether it has migrations that this program does not know, and says that it may open it.
+    ///
+    /// A migration that only diesel has recorded was never ours and said nothing. One that is
+    /// pending, or unknown and older than what this program knows, is of another line of versions.
+    fn says_it_may_be_opened(&self) -> bool {
+        let recorded = |version: &String| self.applied.iter().any(|row| row.version == *version);
+        let later = |version: &String| *version > self.program_schema_version;
+        let known = |oldest: &String| recorded(oldest) && !self.newer.contains(oldest);
+        !self.newer.is_empty()
+            && self.pending.is_empty()
+            && self
+                .newer
+                .iter()
+                .all(|version| later(version) && recorded(version))
+            && self.oldest_schema_version.as_ref().is_some_and(known)
+    }
+
+    /// Fails with the reason why this program must not bring the database to `target`, or to its
+    /// own schema without one.
+    pub(super) fn admit(&self, target: Option<&str>) -> Result<(), MigrateError> {
+        self.refusal()?;
+        if self.adoptable && target.is_some() {
+            return Err(MigrateError::AdoptsWhole);
+        }
+        if !self.is_ahead() {
+            return Ok(());
+        }
+        if target.is_some() {
+            return Err(MigrateError::Ahead {
+                versions: self.newer.clone(),
+            });
+        }
+        tracing::warn!(
+            schema_version = self.schema_version(),
+            program_schema_version = self.program_schema_version,
+            oldest_schema_version = self.oldest_schema_version,
+            "a newer program has migrated the database, which says that this one may still open it"
+        );
+        Ok(())
+    }
+
     /// Fails with the reason why this program must not touch the database, if there is one.
     pub fn refusal(&self) -> Result<(), MigrateError> {
         if !self.foreign_tables.is_empty() && !self.adoptable {
@@ -60,9 +122,12 @@ impl MigrationStatus {
                 tables: self.foreign_tables.clone(),
             });
         }
-        if !self.newer.is_empty() {
+        if !self.newer.is_empty() && !self.says_it_may_be_opened() {
             return Err(MigrateError::Newer {
                 versions: self.newer.clone(),
+                database: self.schema_version().to_owned(),
+                program: self.program_schema_version.clone(),
+                oldest: self.oldest_schema_version.clone(),
             });
         }
         if let Some(version) = self.changed.first() {
@@ -93,6 +158,10 @@ pub(super) fn inspect(
         exists: size_bytes.is_some(),
         empty: true,
         pending: steps.iter().map(|step| step.version().to_owned()).collect(),
+        program_schema_version: steps
+            .last()
+            .map_or(NOTHING, |newest| newest.version())
+            .to_owned(),
         ..MigrationStatus::default()
     };
     if size_bytes.unwrap_or(0) == 0 {
@@ -121,6 +190,7 @@ pub(super) fn inspect(
         return Ok(status);
     }
     status.scrub_pending = adopt::scrub_is_pending(&mut connection)?;
+    status.oldest_schema_version = bookkeeping::oldest_schema_version(&mut connection)?;
     for row in bookkeeping::rows(&mut connection)? {
         match steps.iter().find(|step| step.version() == row.version) {
             None => status.newer.push(row.version.clone()),

@@ -56,6 +56,12 @@ pub(super) fn steps(schema: &Schema) -> std::result::Result<Vec<Step>, MigrateEr
     if steps.iter().any(|step| step.version() <= NOTHING) {
         return Err(unusable(&format!("versions begin after {NOTHING}")));
     }
+    let oldest = schema.readable_from;
+    if !steps.iter().any(|step| step.version() == oldest) {
+        return Err(unusable(&format!(
+            "none has the version {oldest}, from which on the schema is said to be readable"
+        )));
+    }
     Ok(steps)
 }
 

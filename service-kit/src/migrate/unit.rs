@@ -13,7 +13,7 @@ use crate::database::DatabaseError;
 
 use super::adopt::{self, Adoption, AdoptionReport};
 use super::step::Step;
-use super::{MigrateError, bookkeeping, check};
+use super::{MigrateError, Schema, bookkeeping, check};
 
 /// Applies `steps` in their order; with an adoption, the older tables are taken over on the way.
 ///
@@ -21,9 +21,9 @@ use super::{MigrateError, bookkeeping, check};
 /// another program has written since, nothing is done.
 pub(super) fn apply(
     connection: &mut SqliteConnection,
+    schema: &Schema,
     steps: &[&Step],
     adoption: Option<&Adoption>,
-    program: &str,
     seen: i32,
     now: DateTime<Utc>,
 ) -> Result<Option<AdoptionReport>, MigrateError> {
@@ -34,7 +34,9 @@ pub(super) fn apply(
         // What is sorted on the way may be larger than memory.
         connection.batch_execute("PRAGMA temp_store = FILE")?;
     }
-    let ours = adoption.map(|_| names_made(steps, program)).transpose()?;
+    let ours = adoption
+        .map(|_| names_made(steps, schema.program))
+        .transpose()?;
     in_unit(connection, |connection| {
         if bookkeeping::data_version(connection)? != seen {
             return Err(DatabaseError::Busy.into());
@@ -46,7 +48,7 @@ pub(super) fn apply(
             }
             _ => None,
         };
-        bookkeeping::create(connection, program)?;
+        bookkeeping::create(connection, schema.program)?;
         let mut report = None;
         for step in steps {
             tracing::info!(migration = step.full_name(), "applying a migration");
@@ -57,6 +59,7 @@ pub(super) fn apply(
                 report = Some(run.fill(connection)?);
             }
         }
+        bookkeeping::keep_readable(connection, schema.readable_from)?;
         let mut renamed = Vec::new();
         if let (Some(run), Some(report)) = (adopting.take(), &mut report) {
             renamed = run.renamed();
@@ -112,6 +115,7 @@ fn names_made(steps: &[&Step], program: &str) -> Result<BTreeSet<String>, Migrat
 /// Reverts `steps` in their order.
 pub(super) fn revert(
     connection: &mut SqliteConnection,
+    schema: &Schema,
     steps: &[&Step],
 ) -> Result<(), MigrateError> {
     if steps.is_empty() {
@@ -128,6 +132,7 @@ pub(super) fn revert(
             MigrationHarness::revert_migration(connection, *step).map_err(|e| failed(step, e))?;
             bookkeeping::forget(connection, step)?;
         }
+        bookkeeping::keep_readable(connection, schema.readable_from)?;
         check::foreign_keys(connection)
     })
 }
@@ -195,6 +200,7 @@ mod tests {
         let schema = Schema {
             database: "a",
             migrations: EmbeddedMigrations::new(MIGRATIONS),
+            readable_from: "0001",
             program: "a 1",
             adoption: None,
         };
@@ -204,7 +210,7 @@ mod tests {
 
         let seen = bookkeeping::data_version(&mut connection).unwrap();
         other.batch_execute("CREATE TABLE theirs (a)").unwrap();
-        let refused = apply(&mut connection, &steps, None, "a 1", seen, now);
+        let refused = apply(&mut connection, &schema, &steps, None, seen, now);
         assert!(matches!(
             refused,
             Err(MigrateError::Database(DatabaseError::Busy))
@@ -212,7 +218,7 @@ mod tests {
         assert_eq!(bookkeeping::tables(&mut connection).unwrap(), ["theirs"]);
 
         let seen = bookkeeping::data_version(&mut connection).unwrap();
-        apply(&mut connection, &steps, None, "a 1", seen, now).unwrap();
+        apply(&mut connection, &schema, &steps, None, seen, now).unwrap();
         assert!(
             bookkeeping::names(&mut connection)
                 .unwrap()

@@ -10,14 +10,14 @@ use crate::database::{DatabaseError, DatabaseOptions, open_inspector};
 
 use super::backups::backup;
 use super::bookkeeping::{self, OUR_TABLE};
-use super::{Backup, MigrateError, NOTHING, Schema, check, inspect, step};
+use super::{Backup, MigrateError, Schema, check, inspect, step};
 
 /// A backup that is whole and that this program can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedBackup {
     /// The file.
     pub backup: Backup,
-    /// Its newest migration; [`NOTHING`] for one from before an adoption.
+    /// Its newest migration; [`NOTHING`](super::NOTHING) for one from before an adoption.
     pub schema_version: String,
     /// Whether it was made before the database was adopted, so that it may hold secrets in clear.
     pub pre_adoption: bool,
@@ -49,10 +49,9 @@ pub fn verify_backup(
         check::foreign_keys(&mut connection).map_err(as_damage)?;
     }
     let rows = check::row_counts(&mut connection)?;
-    let newest = status.applied.last().map(|row| row.version.clone());
     Ok(CheckedBackup {
         backup: found,
-        schema_version: newest.unwrap_or_else(|| NOTHING.to_owned()),
+        schema_version: status.schema_version().to_owned(),
         pre_adoption,
         rows: rows.values().sum(),
     })

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use diesel::connection::SimpleConnection;
 use service_kit::database::DatabaseError;
-use service_kit::migrate::{Adoption, MigrateError, MigrateOptions, Schema, migrate_to, status};
+use service_kit::migrate::{
+    Adoption, MigrateError, MigrateOptions, Schema, dry_run, migrate_to, status,
+};
 
 use crate::adopting::{
     ADOPTION, DOCUMENTED, LATER, adopt, adopt_with, adopted, adopting, fails, older, rows,
@@ -367,5 +369,7 @@ fn it_is_taken_over_whole_or_not_at_all() {
     )
     .unwrap_err();
     assert!(matches!(error, MigrateError::AdoptsWhole), "{error}");
+    let tried = dry_run(&place.path, &place.lock(), &schema, Some("0001"), noon()).unwrap_err();
+    assert!(matches!(tried, MigrateError::AdoptsWhole), "{tried}");
     assert!(std::fs::read(&place.path).unwrap() == before);
 }

@@ -16,6 +16,7 @@ mod locking;
 mod migrating;
 mod migrating_backups;
 mod migrating_refusals;
+mod migrating_rolled_back;
 mod reading;
 mod support;
 mod writing;

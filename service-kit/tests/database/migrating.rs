@@ -29,7 +29,12 @@ pub(crate) const SECOND: Source = (
     Some("DROP TABLE tags;\nALTER TABLE notes DROP COLUMN colour;"),
 );
 
-/// A schema as `embed_migrations!` makes it from folders of these names and texts.
+/// The version in the name of a migration's folder.
+fn version(source: &Source) -> &'static str {
+    source.0.split('_').next().unwrap()
+}
+
+/// A schema that no older program may open, as `embed_migrations!` makes it from folders of these names and texts.
 pub(crate) fn schema(sources: &[Source]) -> Schema {
     let migrations: Vec<EmbeddedMigration> = sources
         .iter()
@@ -41,6 +46,7 @@ pub(crate) fn schema(sources: &[Source]) -> Schema {
     Schema {
         database: "mobilesd_jobs",
         migrations: EmbeddedMigrations::new(migrations.leak()),
+        readable_from: sources.iter().map(version).max().unwrap(),
         program: "job-service 0.1.0",
         adoption: None,
     }

@@ -69,10 +69,15 @@ fn it_is_one_file_and_never_replaces_another() {
 #[test]
 fn what_a_killed_backup_left_is_removed() {
     let place = at_first();
-    let left = place.folder.path().join(format!("{NAME}.partial"));
-    std::fs::write(&left, "half").unwrap();
+    // Of other names than the next one has.
+    let begin = "mobilesd_jobs_backup_2026-11-21T11-08-00-123Z.sqlite";
+    let left = ["partial", "partial-journal"]
+        .map(|end| place.folder.path().join(format!("{begin}.{end}")));
+    for left in &left {
+        std::fs::write(left, "half").unwrap();
+    }
     run(&place, &[FIRST, SECOND]).unwrap();
-    assert!(!left.exists());
+    assert!(!left.iter().any(|left| left.exists()));
 }
 
 #[test]

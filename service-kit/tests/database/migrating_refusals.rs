@@ -27,7 +27,7 @@ fn a_newer_database() {
     run(&place, &[FIRST, SECOND]).unwrap();
     let error = refused(&place, &[FIRST]);
     assert!(
-        matches!(&error, MigrateError::Newer { versions } if *versions == ["0002"]),
+        matches!(&error, MigrateError::Newer { versions, .. } if *versions == ["0002"]),
         "{error}"
     );
     assert_eq!(

@@ -2,6 +2,7 @@
 //! measured in the same run: `cargo bench -p system-tests`. Absolute times
 //! are noise on shared machines; the ratios are what counts.
 
+mod backup;
 mod dispatch;
 mod echo;
 mod figures;
@@ -11,5 +12,6 @@ mod submit;
 async fn main() -> anyhow::Result<()> {
     submit::run().await?;
     submit::run_with_keys().await?;
+    backup::run().await?;
     dispatch::run().await
 }

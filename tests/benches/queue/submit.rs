@@ -40,7 +40,7 @@ const BOUND: f64 = 0.42;
 const KEYED_BOUND: f64 = 0.9;
 
 /// What one round came to.
-struct Round {
+pub(crate) struct Round {
     calls_per_s: f64,
     /// Processor time of both sides together.
     processor_s: f64,
@@ -145,7 +145,7 @@ fn processor_us(rounds: &[Round]) -> f64 {
     spent_s * 1_000_000.0 / calls
 }
 
-async fn clients(
+pub(crate) async fn clients(
     address: SocketAddr,
     key: Option<&Token>,
 ) -> Result<Vec<JobServiceClient<CallerChannel>>> {
@@ -156,7 +156,7 @@ async fn clients(
     Ok(clients)
 }
 
-async fn round(clients: &[JobServiceClient<CallerChannel>]) -> Result<Round> {
+pub(crate) async fn round(clients: &[JobServiceClient<CallerChannel>]) -> Result<Round> {
     let left = Arc::new(AtomicUsize::new(CALLS));
     let mut callers = JoinSet::new();
     let (started, processor) = (Instant::now(), processor_s());
@@ -196,7 +196,7 @@ async fn call_until_none_is_left(
 }
 
 /// A submission as clients send it: two prompts, a checkpoint, sizes, labels.
-fn request() -> jobs::SubmitJobRequest {
+pub(crate) fn request() -> jobs::SubmitJobRequest {
     let params = jobs::GenerationParams {
         prompt: "a lighthouse on a cliff above a stormy sea, volumetric light, highly \
                  detailed, sharp focus, cinematic, 35mm photograph, film grain, golden hour"

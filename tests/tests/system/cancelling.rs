@@ -24,7 +24,14 @@ fn ten_steps(prompt: &str) -> SubmitJobRequest {
 /// A gated server that has done three steps of the first job, and a second
 /// job behind it.
 async fn in_the_middle(usage: ServerUsage) -> Result<(Pair, Sim, String, String)> {
-    let pair = Pair::start(PairOptions::default()).await?;
+    in_the_middle_of(PairOptions::default(), usage).await
+}
+
+async fn in_the_middle_of(
+    options: PairOptions,
+    usage: ServerUsage,
+) -> Result<(Pair, Sim, String, String)> {
+    let pair = Pair::start(options).await?;
     let sim = Sim::gated().await?;
     pair.add_as("gpu", &sim, usage).await?;
     let first = pair.submit(ten_steps("first")).await?;
@@ -146,7 +153,10 @@ async fn a_job_that_waits_for_its_retry_is_cancelled_at_once() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wish_that_is_only_in_the_row_is_found_by_the_next_start() -> Result<()> {
-    let (mut pair, sim, first, second) = in_the_middle(ServerUsage::Dedicated).await?;
+    let mut options = PairOptions::default();
+    // A server that is not heard of for so long would be left alone with it.
+    options.pace.unknown_grace = std::time::Duration::from_secs(3);
+    let (mut pair, sim, first, second) = in_the_middle_of(options, ServerUsage::Dedicated).await?;
     pair.stop_jobs().await?;
     let mut conn = SqliteConnection::establish(&pair.jobs_database().to_string_lossy())?;
     let marked = diesel::sql_query(

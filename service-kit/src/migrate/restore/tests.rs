@@ -17,6 +17,7 @@ fn schema() -> Schema {
     Schema {
         database: "notes",
         migrations: EmbeddedMigrations::new(vec![migration].leak()),
+        readable_from: "0001",
         program: "the test",
         adoption: None,
     }
