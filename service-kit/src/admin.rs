@@ -2,6 +2,7 @@
 //! it allows, the state of its database, backups of it, and the audit. It knows no job and
 //! no model; what differs between the services comes in as [`ServiceFacts`].
 
+mod access;
 mod api;
 mod audit_events;
 mod download;
@@ -28,6 +29,7 @@ use crate::page::PAGE_SIZE_MAX;
 use crate::server::Limits;
 use crate::status::Failure;
 
+pub use access::ADMIN_RULES;
 pub use error::AdminError;
 pub use schedule::{BACKUPS_KEPT_DEFAULT, BackupFigures, BackupSchedule};
 

@@ -1,5 +1,6 @@
 //! Which scope each method needs. Whose a job is, is asked further in.
 
+use service_kit::admin::ADMIN_RULES;
 use service_kit::auth::{Access, Scope};
 
 /// Every method and the scope that it needs.
@@ -84,40 +85,8 @@ pub(crate) const ACCESS: Access = Access::new(&[
         "stablequeue.jobs.v1.ApiKeyService/DeleteApiKey",
         Scope::KeysAdmin,
     ),
-    (
-        "stablequeue.admin.v1.AdminService/GetServiceInfo",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/GetDatabaseStatus",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/CreateBackup",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/ListBackups",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/VerifyBackup",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/DownloadBackup",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/PruneBackups",
-        Scope::Admin,
-    ),
-    ("stablequeue.admin.v1.AdminService/Optimize", Scope::Admin),
-    (
-        "stablequeue.admin.v1.AdminService/ListAuditEvents",
-        Scope::Admin,
-    ),
-]);
+])
+.with(&ADMIN_RULES);
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,15 @@ fn files_below(dir: &Path) -> usize {
 }
 
 #[test]
+fn two_stores_of_one_folder_never_write_to_the_same_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let [stopped, started] = [(), ()].map(|()| ImageStore::open(dir.path()).unwrap());
+    let paths = [&stopped, &started, &stopped, &started].map(|store| store.staging_path("answer"));
+    let different: std::collections::HashSet<_> = paths.iter().collect();
+    assert_eq!(different.len(), paths.len(), "{paths:?}");
+}
+
+#[test]
 fn an_image_lies_under_its_digest() {
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();

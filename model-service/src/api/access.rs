@@ -1,6 +1,7 @@
 //! Owns which scope each method needs, and whether a caller may report about a
 //! server. It does not own who a caller is.
 
+use service_kit::admin::ADMIN_RULES;
 use service_kit::auth::{Access, Caller, Scope};
 use service_kit::status::Failure;
 
@@ -74,40 +75,8 @@ pub(crate) const ACCESS: Access = Access::new(&[
         "stablequeue.models.v1.AvailabilityService/ListInventories",
         Scope::ModelsRead,
     ),
-    (
-        "stablequeue.admin.v1.AdminService/GetServiceInfo",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/GetDatabaseStatus",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/CreateBackup",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/ListBackups",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/VerifyBackup",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/DownloadBackup",
-        Scope::Admin,
-    ),
-    (
-        "stablequeue.admin.v1.AdminService/PruneBackups",
-        Scope::Admin,
-    ),
-    ("stablequeue.admin.v1.AdminService/Optimize", Scope::Admin),
-    (
-        "stablequeue.admin.v1.AdminService/ListAuditEvents",
-        Scope::Admin,
-    ),
-]);
+])
+.with(&ADMIN_RULES);
 
 /// Reason of a PERMISSION_DENIED for a server that a token is not bound to.
 const REASON_SERVER_NOT_ALLOWED: &str = "SERVER_NOT_ALLOWED";

@@ -19,19 +19,34 @@ use crate::layers::Methods;
 /// assert_eq!(ACCESS.rules().count(), 2);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Access(&'static [(&'static str, Scope)]);
+pub struct Access {
+    own: &'static [(&'static str, Scope)],
+    shared: &'static [(&'static str, Scope)],
+}
 
 impl Access {
     /// A table of rules: the full name of a method, `package.Service/Method`,
     /// and the scope it needs. Served methods without a rule need
     /// [`Scope::Admin`].
     pub const fn new(rules: &'static [(&'static str, Scope)]) -> Self {
-        Self(rules)
+        Self {
+            own: rules,
+            shared: &[],
+        }
+    }
+
+    /// The same with the rules of a service that several programs serve.
+    #[must_use]
+    pub const fn with(self, shared: &'static [(&'static str, Scope)]) -> Self {
+        Self {
+            own: self.own,
+            shared,
+        }
     }
 
     /// The rules, in the order of the table.
     pub fn rules(&self) -> impl Iterator<Item = (&'static str, Scope)> {
-        self.0.iter().copied()
+        self.own.iter().chain(self.shared).copied()
     }
 
     /// The scope of every described method and of every rule, by request path.
