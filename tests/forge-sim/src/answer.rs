@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::{
     faults::Fault,
     generate::{Job, Made},
+    generation::Endpoint,
     infotext::{self, VERSION, python_float, python_json},
-    log::Endpoint,
     picture,
     plan::Plan,
     state::Engine,
@@ -23,11 +23,10 @@ pub(crate) fn body(job: &Job, info: &Value, made: &Made) -> Value {
         .iter()
         .map(|bytes| picture::to_base64(bytes))
         .collect();
-    match job.fault {
-        Some(Fault::EmptyImages) => images.clear(),
-        Some(Fault::BrokenImage) => images.fill(picture::to_base64(NO_PICTURE)),
-        _ if !job.fields.flag("send_images") => images.clear(),
-        _ => {}
+    if job.faults.has(&Fault::EmptyImages) || !job.fields.flag("send_images") {
+        images.clear();
+    } else if job.faults.has(&Fault::BrokenImage) {
+        images.fill(picture::to_base64(NO_PICTURE));
     }
     let mut parameters = job.fields.0.clone();
     if job.endpoint == Endpoint::Img2img && !job.fields.flag("include_init_images") {

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::auth::Users;
+use crate::{auth::Users, door::Flap, rules::Rule, stage::Device};
 
 /// Pictures with more pixels than this fail to allocate, as on a small machine.
 const DEFAULT_MAX_PIXELS: u64 = 4096 * 4096;
@@ -40,8 +40,16 @@ pub struct SimConfig {
     pub saved_options: Map<String, Value>,
     /// Every generation event is appended here as one JSON line, flushed at once.
     pub log_file: Option<PathBuf>,
+    /// What happens is appended here as one JSON line per event ([`crate::Event`]), written at once.
+    pub event_file: Option<PathBuf>,
     /// A picture with more pixels than this fails with an allocation error.
     pub max_pixels: u64,
+    /// Decides how that error is worded.
+    pub device: Device,
+    /// Faults scripted from the start.
+    pub rules: Vec<Rule>,
+    /// Connections and requests in which the server comes and goes from the start.
+    pub flap: Option<Flap>,
     /// Who may use `/sdapi` (`--api-auth`); empty asks nobody.
     pub api_auth: Users,
     /// Who may use the UI's own routes and fetch files (`--gradio-auth`); empty asks nobody.
@@ -73,7 +81,11 @@ impl Default for SimConfig {
             hashes_cached: false,
             saved_options: Map::new(),
             log_file: None,
+            event_file: None,
             max_pixels: DEFAULT_MAX_PIXELS,
+            device: Device::default(),
+            rules: Vec::new(),
+            flap: None,
             api_auth: Users::default(),
             gradio_auth: Users::default(),
             ui: true,
@@ -105,6 +117,8 @@ pub struct SimModel {
     pub loadable: bool,
     /// The `ss_output_name` of a LoRA, which becomes its alias.
     pub output_name: Option<String>,
+    /// A wrong SHA-256 in the server's hash cache, 64 lower-case hex digits: what it lists and writes instead.
+    pub listed_sha256: Option<String>,
 }
 
 impl SimModel {
@@ -122,6 +136,7 @@ impl SimModel {
             content: content.into(),
             loadable: true,
             output_name: None,
+            listed_sha256: None,
         }
     }
 
@@ -136,6 +151,11 @@ impl SimModel {
     /// SHA-256 of the whole file, 64 lower-case hex digits.
     pub fn sha256(&self) -> String {
         hex::encode(Sha256::digest(&self.content))
+    }
+
+    /// What the server takes for the SHA-256 of the file.
+    pub(crate) fn believed_sha256(&self) -> String {
+        self.listed_sha256.clone().unwrap_or_else(|| self.sha256())
     }
 
     /// First ten hex digits of [`SimModel::sha256`], the "Model hash" of infotexts.

@@ -45,6 +45,18 @@ impl Failure {
     }
 }
 
+/// The text of a log entry: class and message, or status and detail.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exception { error, message } => write!(f, "{error}: {message}"),
+            Self::Scripted { error, message } => write!(f, "{error}: {message}"),
+            Self::Http { code, detail } => write!(f, "{code}: {detail}"),
+            Self::Validation(_) => f.write_str("422"),
+        }
+    }
+}
+
 /// `repr()` of a Python string, as far as option and model names need it.
 pub(crate) fn python_repr(text: &str) -> String {
     if text.contains('\'') && !text.contains('"') {

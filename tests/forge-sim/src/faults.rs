@@ -1,17 +1,21 @@
-//! Faults that a test scripts, and the queue that hands each one to the next request it is meant for.
+//! The things that can go wrong with one request. Which request that is, and how often, is `rules`; what lasts
+//! (a frozen process, a bad file, a closed door) is the handle's.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    rules::Target,
+    stage::{Device, Stage},
 };
 
-use crate::state::hold;
-
-/// Something that goes wrong once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something that goes wrong with one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// The request is accepted and never answered; a generation does not start.
     Hang,
+    /// The connection is closed when the request is there; nothing is done.
+    CutBeforeWork,
     /// The work is done (and files saved), then the connection is closed without an answer.
     CutBeforeAnswer,
     /// The work is done; head and half of the body are sent, then the connection is closed.
@@ -24,13 +28,37 @@ pub enum Fault {
     BrokenImage,
     /// The generation silently runs with another checkpoint than the one asked for.
     WrongModel,
-    /// The generation starts and fails as Forge handlers do: 500 with this class and message.
+    /// The checkpoint asked for is dropped without a word, as an unknown one is; the selected one is used.
+    DropsCheckpoint,
+    /// LoRAs of the prompt are ignored as unknown ones are: the infotext does not name them.
+    SkipsLoras,
+    /// `info` and infotexts carry another model hash; the name is right.
+    WrongHash,
+    /// The generation starts and fails as Forge handlers do: 500 with this class and message. Its id stays
+    /// active until another job starts.
     Error500 {
         /// Name of the Python exception class.
         error: String,
         /// Text of the exception.
         message: String,
     },
+    /// 500 before the task starts, as bad base64 does: the id stays queued for ever.
+    FailBeforeStart {
+        /// Name of the Python exception class.
+        error: String,
+        /// Text of the exception.
+        message: String,
+    },
+    /// Out of memory on entering the stage (loading, sampling or decoding). In loading the server is poisoned
+    /// after it; otherwise it goes on.
+    OutOfMemory {
+        /// Decides class and message.
+        device: Device,
+        /// Where memory runs out.
+        stage: Stage,
+    },
+    /// The checkpoint is loaded anew and that fails: "Failed to recognize model type!"; the server is poisoned.
+    LoadFails,
     /// Answered at once with this status and body; nothing is generated.
     Status {
         /// HTTP status code.
@@ -43,90 +71,25 @@ pub enum Fault {
         /// Sampling step at which the process dies.
         step: u64,
     },
+    /// The process dies on entering the stage; in finishing the files are saved already.
+    DieAt {
+        /// Where it dies.
+        stage: Stage,
+    },
+    /// The samples are not saved although that was asked for; the answer is whole.
+    FileMissing,
+    /// The saved samples end in the middle; the answer is whole.
+    FileTruncated,
+    /// The infotext in the saved samples is of another prompt; the answer is right.
+    FileOfOtherPrompt,
+    /// The infotext in the saved samples names another model; the answer is right.
+    FileOfOtherModel,
     /// A listing answers 500.
     FailListing,
     /// A listing answers an empty list.
     EmptyListing,
-}
-
-/// Which requests a fault waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// `POST /sdapi/v1/txt2img` and `POST /sdapi/v1/img2img`.
-    Generate,
-    /// `GET /sdapi/v1/progress`.
-    Progress,
-    /// `POST /internal/progress`.
-    TaskProgress,
-    /// `POST /sdapi/v1/interrupt`.
-    Interrupt,
-    /// `GET` and `POST /sdapi/v1/options`.
-    Options,
-    /// `GET /app_id`.
-    AppId,
-    /// `GET /file=…`.
-    File,
-    /// Lists of models, LoRAs, modules, samplers, schedulers and the like.
-    Listing,
-    /// Exactly this path.
-    Path(String),
-    /// Any request.
-    Any,
-}
-
-impl Target {
-    fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Generate => matches!(path, "/sdapi/v1/txt2img" | "/sdapi/v1/img2img"),
-            Self::Progress => path == "/sdapi/v1/progress",
-            Self::TaskProgress => path == "/internal/progress",
-            Self::Interrupt => path == "/sdapi/v1/interrupt",
-            Self::Options => path == "/sdapi/v1/options",
-            Self::AppId => path == "/app_id",
-            Self::File => path.starts_with("/file="),
-            Self::Listing => LISTINGS.contains(&path),
-            Self::Path(wanted) => wanted == path,
-            Self::Any => true,
-        }
-    }
-}
-
-const LISTINGS: [&str; 8] = [
-    "/sdapi/v1/sd-models",
-    "/sdapi/v1/loras",
-    "/sdapi/v1/sd-modules",
-    "/sdapi/v1/samplers",
-    "/sdapi/v1/schedulers",
-    "/sdapi/v1/upscalers",
-    "/sdapi/v1/latent-upscale-modes",
-    "/sdapi/v1/embeddings",
-];
-
-/// Scripted faults, oldest first. Clones share one queue.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Faults {
-    queue: Arc<Mutex<VecDeque<(Target, Fault)>>>,
-}
-
-impl Faults {
-    pub(crate) fn push(&self, target: Target, fault: Fault) {
-        hold(&self.queue).push_back((target, fault));
-    }
-
-    /// Takes the oldest fault that waits for `path`.
-    pub(crate) fn take(&self, path: &str) -> Option<Fault> {
-        let mut queue = hold(&self.queue);
-        let position = queue.iter().position(|(target, _)| target.matches(path))?;
-        queue.remove(position).map(|(_, fault)| fault)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        hold(&self.queue).len()
-    }
-
-    pub(crate) fn clear(&self) {
-        hold(&self.queue).clear();
-    }
+    /// Several at once.
+    All(Vec<Fault>),
 }
 
 impl Fault {
@@ -136,5 +99,39 @@ impl Fault {
             Self::FailListing | Self::EmptyListing => Target::Listing,
             _ => Target::Generate,
         }
+    }
+
+    fn flatten(self, into: &mut Vec<Self>) {
+        match self {
+            Self::All(faults) => faults.into_iter().for_each(|fault| fault.flatten(into)),
+            single => into.push(single),
+        }
+    }
+}
+
+/// The faults of one request; none, as a rule.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Played(Vec<Fault>);
+
+impl Played {
+    pub(crate) fn of(fault: Option<Fault>) -> Self {
+        let mut all = Vec::new();
+        if let Some(fault) = fault {
+            fault.flatten(&mut all);
+        }
+        Self(all)
+    }
+
+    pub(crate) fn has(&self, fault: &Fault) -> bool {
+        self.0.contains(fault)
+    }
+
+    /// What the first fault that `pick` wants says.
+    pub(crate) fn find<T>(&self, pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+        self.0.iter().find_map(pick)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{errors::Failure, log::Endpoint};
+use crate::{errors::Failure, generation::Endpoint};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

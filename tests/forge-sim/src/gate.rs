@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-#[derive(Clone, Copy, Debug)]
+use crate::stage::Stage;
+
+#[derive(Clone, Debug)]
 struct Permits {
+    held: Vec<Stage>,
     open: bool,
     frozen: bool,
     steps: u64,
@@ -34,6 +37,7 @@ impl Gate {
     pub(crate) fn new(gated: bool) -> Self {
         Self {
             permits: watch::Sender::new(Permits {
+                held: Vec::new(),
                 open: !gated,
                 frozen: false,
                 steps: 0,
@@ -66,6 +70,34 @@ impl Gate {
             permits.steps = 0;
             permits.loads = 0;
         });
+    }
+
+    /// Stops jobs on entering `stage` until [`Gate::release`], whether the gate is open or not. Held in
+    /// [`Stage::Queued`] a job waits for the queue lock, as behind a foreign job.
+    pub fn hold(&self, stage: Stage) {
+        self.permits.send_modify(|permits| {
+            permits.held.retain(|held| *held != stage);
+            permits.held.push(stage);
+        });
+    }
+
+    /// Ends the hold of `stage`.
+    pub fn release(&self, stage: Stage) {
+        self.permits
+            .send_modify(|permits| permits.held.retain(|held| *held != stage));
+    }
+
+    pub(crate) fn holds(&self, stage: Stage) -> bool {
+        self.permits.borrow().held.contains(&stage)
+    }
+
+    /// Waits until the stage is not held and the process not frozen.
+    pub(crate) async fn reach(&self, stage: Stage) {
+        let mut permits = self.permits.subscribe();
+        // The sender lives in self, so the channel cannot be closed while this runs.
+        let _ = permits
+            .wait_for(|permits| !permits.frozen && !permits.held.contains(&stage))
+            .await;
     }
 
     pub(crate) fn set_frozen(&self, frozen: bool) {

@@ -10,14 +10,17 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::{
     answer,
     errors::Failure,
-    faults::Fault,
+    faults::{Fault, Played},
     fields::Fields,
-    log::{Endpoint, Generation, Outcome, next_order, unix_ms},
+    generation::{Delivery, Endpoint, Generation, Outcome},
+    loading,
+    log::{next_order, unix_ms},
     picture,
     plan::Plan,
     sampling,
     saving::Folders,
-    state::{Engine, Memory},
+    stage::Stage,
+    state::{Engine, Memory, Running},
 };
 
 /// A generation request in the queue.
@@ -27,11 +30,14 @@ pub(crate) struct Job {
     pub(crate) fields: Fields,
     /// The body as it was sent.
     pub(crate) sent: Value,
-    pub(crate) fault: Option<Fault>,
+    pub(crate) faults: Played,
     pub(crate) reply: oneshot::Sender<Result<Value, Failure>>,
     /// The worker thread the request holds until it is answered, listener or not.
-    pub(crate) _thread: Option<Arc<OwnedSemaphorePermit>>,
+    pub(crate) thread: Thread,
 }
+
+/// A worker thread that a request holds.
+pub(crate) type Thread = Option<Arc<OwnedSemaphorePermit>>;
 
 /// What a generation made.
 #[derive(Debug, Default)]
@@ -52,17 +58,53 @@ pub(crate) struct Used {
     pub(crate) sha256: String,
 }
 
-/// Runs the job to its end and answers whoever still listens.
-pub(crate) async fn run(engine: &Arc<Engine>, mut job: Job) {
-    let result = perform(engine, &mut job).await;
+/// Runs the job to its end, answers whoever still listens, and gives back its worker thread.
+///
+/// `previous` is the thread of the job before: on the real server the next job has the queue lock before the thread
+/// of the last one is free for another request (so that a starved interrupt meets the next job).
+pub(crate) async fn run(engine: &Arc<Engine>, mut job: Job, previous: Thread) -> Thread {
+    let thread = job.thread.take();
+    if job.faults.has(&Fault::DieAt {
+        stage: Stage::Queued,
+    }) {
+        engine.die().await;
+    }
+    let (started, result) = match init_images(&job) {
+        Err(failure) => (None, Err(failure)),
+        Ok(init) => {
+            let number = begin(engine, &job);
+            drop(previous);
+            (Some(number), perform(engine, &mut job, number, init).await)
+        }
+    };
+    let cut = job.faults.has(&Fault::CutBeforeAnswer) || job.faults.has(&Fault::CutMidBody);
     // A client that left has dropped the receiver; Forge throws the result away then.
+    let gone = job.reply.is_closed();
+    if let Some(number) = started {
+        let delivery = match (gone, cut) {
+            (true, _) => Delivery::ClientGone,
+            (false, true) => Delivery::Cut,
+            (false, false) => Delivery::Answered,
+        };
+        let log = &engine.world.log;
+        log.delivered(engine.app_id, number, &job.task_id, delivery);
+    }
     let _ = job.reply.send(result);
+    thread
 }
 
-async fn perform(engine: &Arc<Engine>, job: &mut Job) -> Result<Value, Failure> {
-    let init = init_images(job)?;
-    let number = begin(engine, job);
-    let result = with_overrides(engine, job, number, init).await;
+async fn perform(
+    engine: &Arc<Engine>,
+    job: &mut Job,
+    number: u64,
+    init: Option<RgbImage>,
+) -> Result<Value, Failure> {
+    let mut result = with_overrides(engine, job, number, init).await;
+    if result.is_ok()
+        && let Err(failure) = sampling::enter(engine, job, number, Stage::Finishing).await
+    {
+        result = Err(failure);
+    }
     let outcome = match &result {
         Ok((_, made)) if made.interrupted => Outcome::Interrupted,
         Ok(_) => Outcome::Completed,
@@ -75,6 +117,14 @@ async fn perform(engine: &Arc<Engine>, job: &mut Job) -> Result<Value, Failure> 
             memory.tasks.finish(&job.task_id);
         }
         memory.progress.end();
+        memory.running = None;
+    }
+    if let Err(failure) = &result {
+        let error = failure.to_string();
+        engine
+            .world
+            .log
+            .update(number, |generation| generation.error = Some(error));
     }
     engine.world.log.ended(number, outcome);
     let (info, made) = result?;
@@ -83,6 +133,16 @@ async fn perform(engine: &Arc<Engine>, job: &mut Job) -> Result<Value, Failure> 
 
 /// Decoding happens with the lock held but before the task starts, so a bad picture leaves it queued for ever.
 fn init_images(job: &Job) -> Result<Option<RgbImage>, Failure> {
+    let scripted = job.faults.find(|fault| match fault {
+        Fault::FailBeforeStart { error, message } => Some(Failure::Scripted {
+            error: error.clone(),
+            message: message.clone(),
+        }),
+        _ => None,
+    });
+    if let Some(failure) = scripted {
+        return Err(failure);
+    }
     if job.endpoint == Endpoint::Txt2img {
         return Ok(None);
     }
@@ -110,7 +170,9 @@ fn begin(engine: &Engine, job: &Job) -> u64 {
         Endpoint::Img2img => "scripts_img2img",
     });
     memory.tasks.start(&job.task_id);
-    engine.world.log.started(Generation {
+    let overrides = job.fields.object("override_settings");
+    let asked = overrides.get("sd_model_checkpoint").and_then(Value::as_str);
+    let number = engine.world.log.started(Generation {
         number: 0,
         app_id: engine.app_id,
         endpoint: job.endpoint,
@@ -129,7 +191,19 @@ fn begin(engine: &Engine, job: &Job) -> u64 {
         outcome: Outcome::Running,
         steps_done: 0,
         files: Vec::new(),
-    })
+        stage: Stage::Loading,
+        asked_checkpoint: asked.map(str::to_owned),
+        sha256: None,
+        interrupts: Vec::new(),
+        error: None,
+        delivery: Delivery::Open,
+    });
+    memory.running = Some(Running {
+        number,
+        task_id: job.task_id.clone(),
+        stage: Stage::Loading,
+    });
+    number
 }
 
 /// Pictures would fill the log; their length is enough there.
@@ -163,10 +237,13 @@ async fn with_overrides(
         } = &mut *memory;
         let mut overrides = job.fields.object("override_settings");
         let checkpoint = overrides.get("sd_model_checkpoint");
+        let drops = job.faults.has(&Fault::DropsCheckpoint);
         if checkpoint.is_some_and(|name| {
-            name.as_str()
-                .and_then(|name| models.by_alias(name))
-                .is_none()
+            drops
+                || name
+                    .as_str()
+                    .and_then(|name| models.by_alias(name))
+                    .is_none()
         }) {
             // Forge drops an unknown checkpoint without a word, from the echo too.
             overrides.shift_remove("sd_model_checkpoint");
@@ -200,16 +277,20 @@ async fn work(
     init: Option<RgbImage>,
     folders: Folders,
 ) -> Result<(Value, Made), Failure> {
-    let used = sampling::ensure_loaded(engine, job, number).await?;
-    if let Some(Fault::Error500 { error, message }) = &job.fault {
-        return Err(Failure::Scripted {
+    let used = loading::ensure_loaded(engine, job, number).await?;
+    let scripted = job.faults.find(|fault| match fault {
+        Fault::Error500 { error, message } => Some(Failure::Scripted {
             error: error.clone(),
             message: message.clone(),
-        });
+        }),
+        _ => None,
+    });
+    if let Some(failure) = scripted {
+        return Err(failure);
     }
     let plan = {
         let memory = engine.memory();
-        Plan::new(job, &memory, used, engine.world.config.max_pixels)?
+        Plan::new(job, &memory, used, &engine.world.config)?
     };
     // Taken first: the log must never be held while the memory is locked.
     let options = engine.memory().options.changed();

@@ -12,11 +12,15 @@ use std::{
 };
 
 use anyhow::Context;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
-use crate::state::hold;
+use crate::{
+    events::{EventLog, Interruption, What},
+    generation::{Delivery, Generation, Outcome},
+    stage::Stage,
+    state::hold,
+};
 
 /// The log keeps this many generations; older ones are dropped.
 pub const GENERATION_LOG_LIMIT: usize = 100_000;
@@ -25,73 +29,6 @@ pub const REQUEST_LOG_LIMIT: usize = 10_000;
 
 /// Orders events of all simulated servers of this process.
 static ORDER: AtomicU64 = AtomicU64::new(0);
-
-/// How a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Still at work.
-    Running,
-    /// All images are done.
-    Completed,
-    /// Ended early by an interrupt; answered 200 all the same.
-    Interrupted,
-    /// Ended with an error answer.
-    Failed,
-    /// The process died meanwhile.
-    Killed,
-}
-
-/// Which endpoint asked for a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Endpoint {
-    /// `POST /sdapi/v1/txt2img`.
-    Txt2img,
-    /// `POST /sdapi/v1/img2img`.
-    Img2img,
-}
-
-/// One generation that started (it had the queue lock).
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Generation {
-    /// Counts generations of this server from 0, over restarts.
-    pub number: u64,
-    /// `/app_id` of the process that ran it.
-    pub app_id: u64,
-    /// Where it was asked for.
-    pub endpoint: Endpoint,
-    /// The `force_task_id`, or the id Forge made up.
-    pub task_id: String,
-    /// The request body as it came, pictures replaced by their length.
-    pub request: Value,
-    /// Seed of the first image, once drawn.
-    pub seed: Option<i128>,
-    /// Steps asked for.
-    pub steps: i64,
-    /// CFG scale asked for.
-    pub cfg: f64,
-    /// Title of the checkpoint really used, once it is known.
-    pub checkpoint: Option<String>,
-    /// True if a checkpoint had to be loaded for it.
-    pub loaded_checkpoint: bool,
-    /// Options in effect that differ from the defaults, while it ran.
-    pub options: Map<String, Value>,
-    /// Order number of the start, comparable between servers of one test process.
-    pub started: u64,
-    /// Order number of the end.
-    pub ended: Option<u64>,
-    /// Wall clock of the start, milliseconds since 1970.
-    pub started_unix_ms: u64,
-    /// Wall clock of the end, milliseconds since 1970.
-    pub ended_unix_ms: Option<u64>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Sampling steps done so far, over all batches.
-    pub steps_done: u64,
-    /// Files written, relative to the data folder.
-    pub files: Vec<String>,
-}
 
 /// One request as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,8 +41,9 @@ pub struct LoggedRequest {
     pub order: u64,
 }
 
-/// Both logs of one server; they outlive its restarts.
+/// The logs of one server; they outlive its restarts.
 pub(crate) struct Log {
+    pub(crate) events: EventLog,
     generations: watch::Sender<Vec<Generation>>,
     requests: watch::Sender<Vec<LoggedRequest>>,
     next_number: AtomicU64,
@@ -126,8 +64,19 @@ pub(crate) fn unix_ms() -> u64 {
         })
 }
 
+/// Microseconds since 1970.
+pub(crate) fn unix_us() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        })
+}
+
 impl Log {
-    pub(crate) fn open(file: Option<&Path>) -> anyhow::Result<Self> {
+    /// # Errors
+    /// If a file cannot be opened, or the event file holds something else.
+    pub(crate) fn open(file: Option<&Path>, event_file: Option<&Path>) -> anyhow::Result<Self> {
         let file = match file {
             None => None,
             Some(path) => {
@@ -138,6 +87,7 @@ impl Log {
             }
         };
         Ok(Self {
+            events: EventLog::open(event_file)?,
             generations: watch::Sender::new(Vec::new()),
             requests: watch::Sender::new(Vec::new()),
             next_number: AtomicU64::new(0),
@@ -168,6 +118,16 @@ impl Log {
         generation.number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let number = generation.number;
         self.write("started", &generation);
+        self.events.push(
+            generation.app_id,
+            What::Started {
+                generation: number,
+                task_id: generation.task_id.clone(),
+                endpoint: generation.endpoint,
+                prompt: generation.request["prompt"].as_str().map(str::to_owned),
+                asked_checkpoint: generation.asked_checkpoint.clone(),
+            },
+        );
         self.generations
             .send_modify(|all| keep(all, generation, GENERATION_LOG_LIMIT));
         number
@@ -194,8 +154,87 @@ impl Log {
             written = Some(generation.clone());
         });
         if let Some(generation) = written {
-            self.write("ended", &generation);
+            self.write_end(&generation);
         }
+    }
+
+    fn write_end(&self, generation: &Generation) {
+        self.write("ended", generation);
+        self.events.push(
+            generation.app_id,
+            What::Ended {
+                generation: generation.number,
+                task_id: generation.task_id.clone(),
+                outcome: generation.outcome,
+                steps_done: generation.steps_done,
+                interrupts: generation.interrupts.clone(),
+                error: generation.error.clone(),
+            },
+        );
+    }
+
+    /// Records that a generation entered a stage.
+    pub(crate) fn entered(&self, app_id: u64, number: u64, stage: Stage) {
+        let generation = number;
+        self.events
+            .push(app_id, What::Entered { generation, stage });
+        self.update(number, |generation| generation.stage = stage);
+    }
+
+    /// Records the checkpoint that a generation really runs with.
+    pub(crate) fn runs_with(
+        &self,
+        app_id: u64,
+        number: u64,
+        title: &str,
+        sha256: String,
+        loaded: bool,
+    ) {
+        self.events.push(
+            app_id,
+            What::Model {
+                generation: number,
+                checkpoint: title.to_owned(),
+                sha256: sha256.clone(),
+                loaded,
+            },
+        );
+        self.update(number, |generation| {
+            generation.checkpoint = Some(title.to_owned());
+            generation.sha256 = Some(sha256);
+        });
+    }
+
+    /// Records a file that was written.
+    pub(crate) fn saved(&self, app_id: u64, number: u64, file: String) {
+        let saved = What::Saved {
+            generation: number,
+            file: file.clone(),
+        };
+        self.events.push(app_id, saved);
+        self.update(number, |generation| generation.files.push(file));
+    }
+
+    /// Records an interrupt or skip with the generation it met.
+    pub(crate) fn interrupted(&self, app_id: u64, interruption: Interruption) {
+        let hit = interruption.hit.as_ref().map(|hit| hit.generation);
+        let seq = self.events.push(app_id, What::Interrupted(interruption));
+        if let Some(number) = hit {
+            self.update(number, |generation| generation.interrupts.push(seq));
+        }
+    }
+
+    /// Records what became of the answer.
+    pub(crate) fn delivered(&self, app_id: u64, number: u64, task_id: &str, delivery: Delivery) {
+        self.events.push(
+            app_id,
+            What::Delivered {
+                generation: number,
+                task_id: task_id.to_owned(),
+                delivery,
+            },
+        );
+        self.update(number, |generation| generation.delivery = delivery);
     }
 
     /// The process `app_id` died: what still ran was killed.
@@ -211,8 +250,9 @@ impl Log {
             }
         });
         for generation in &written {
-            self.write("ended", generation);
+            self.write_end(generation);
         }
+        self.events.push(app_id, What::Died);
     }
 
     pub(crate) async fn wait_for_generations(
@@ -247,7 +287,7 @@ fn close(generation: &mut Generation, outcome: Outcome) {
     generation.ended_unix_ms = Some(unix_ms());
 }
 
-fn keep<T>(all: &mut Vec<T>, entry: T, limit: usize) {
+pub(crate) fn keep<T>(all: &mut Vec<T>, entry: T, limit: usize) {
     if all.len() >= limit {
         // Dropping a tenth at once keeps the cost per entry constant.
         all.drain(..limit / 10);

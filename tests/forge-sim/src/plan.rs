@@ -4,18 +4,19 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    config::SimConfig,
     errors::Failure,
+    faults::Fault,
     fields::Fields,
     generate::{Job, Used},
+    generation::Endpoint,
     infotext::{lora_names, without_comments},
-    log::Endpoint,
     options::Options,
     samplers::{self, Sampling},
+    size,
     state::Memory,
 };
 
-/// Bytes per pixel that the recorded server wanted when its allocation failed (exchange 03/29).
-const BYTES_PER_PIXEL: u64 = 20;
 const UPSCALERS: &str = include_str!("recorded/upscalers.json");
 const LATENT_MODES: &str = include_str!("recorded/latent-upscale-modes.json");
 
@@ -60,7 +61,7 @@ impl Plan {
         job: &Job,
         memory: &Memory,
         used: Used,
-        max_pixels: u64,
+        config: &SimConfig,
     ) -> Result<Self, Failure> {
         let fields = &job.fields;
         let Some(raw_prompt) = fields.text("prompt") else {
@@ -79,8 +80,11 @@ impl Plan {
             .unwrap_or_default();
         let sampling = samplers::resolve(name, fields.text("scheduler"));
         let mut extra = Map::new();
-        let hires = Hires::plan(job, memory, &mut extra)?;
-        check_size(width, height, max_pixels)?;
+        let mut hires = Hires::plan(job, memory, &mut extra)?;
+        size::check(width, height, config)?;
+        if let Some(hires) = hires.as_mut().filter(|hires| hires.failure.is_none()) {
+            hires.failure = size::too_big(hires.width, hires.height, config);
+        }
         let denoising = fields.float("denoising_strength");
         if job.endpoint == Endpoint::Img2img {
             extra.insert("Denoising strength".to_owned(), json!(denoising));
@@ -94,7 +98,9 @@ impl Plan {
             }
         };
         let prompt = cleaned(raw_prompt);
-        extra.extend(lora_hashes(memory, &prompt));
+        if !job.faults.has(&Fault::SkipsLoras) {
+            extra.extend(lora_hashes(memory, &prompt));
+        }
         if let Some(label) = &sampling.schedule {
             extra.insert("Schedule type".to_owned(), Value::from(label.clone()));
         }
@@ -176,31 +182,6 @@ fn require_checkpoint(memory: &Memory, name: Option<&str>) -> Result<(), Failure
         )),
         _ => Ok(()),
     }
-}
-
-fn check_size(width: i64, height: i64, max_pixels: u64) -> Result<(), Failure> {
-    if width < 8 || height < 8 {
-        let padded = |side: i64| side.max(0) / 8 + 2;
-        let message = format!(
-            "Calculated padded input size per channel: ({} x {}). Kernel size: (3 x 3). Kernel size can't be greater \
-             than actual input size",
-            padded(height),
-            padded(width)
-        );
-        return Err(Failure::exception("RuntimeError", message));
-    }
-    let pixels = u64::try_from(width)
-        .unwrap_or(0)
-        .saturating_mul(u64::try_from(height).unwrap_or(0));
-    if pixels > max_pixels {
-        let message = format!(
-            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to \
-             allocate {} bytes. Error code 12 (Cannot allocate memory)",
-            pixels.saturating_mul(BYTES_PER_PIXEL)
-        );
-        return Err(Failure::exception("RuntimeError", message));
-    }
-    Ok(())
 }
 
 /// All seeds of a job; a variation strength keeps the seed and counts the subseed alone.

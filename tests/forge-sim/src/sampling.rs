@@ -1,5 +1,5 @@
-//! Loads the checkpoint and plays the sampling steps by clock or gate. Sees interrupts and skips between steps,
-//! as Forge's sampler callbacks do. Pictures and files are `saving`.
+//! Plays the stages and the sampling steps by clock or gate. Sees interrupts and skips between steps, as Forge's
+//! sampler callbacks do. The checkpoint is `loading`, pictures and files are `saving`.
 
 use std::sync::Arc;
 
@@ -10,98 +10,52 @@ use crate::{
     errors::Failure,
     faults::Fault,
     gate::{Work, pause},
-    generate::{Job, Made, Used},
-    models::LoadKey,
+    generate::{Job, Made},
     paint::{self, Motif},
     picture,
     plan::Plan,
     saving::{Folders, Sheet},
-    state::{Engine, hold},
+    size,
+    stage::Stage,
+    state::Engine,
 };
 
 /// Live previews appear every this many steps (option `show_progress_every_n_steps`).
 const PREVIEW_EVERY_STEPS: i64 = 10;
 const PREVIEW_SIDE: u32 = 64;
 
-/// Makes sure the selected checkpoint is in memory. A failed load poisons the server (exchange 13/04).
-pub(crate) async fn ensure_loaded(
+/// Notes that the job enters a stage, waits where a test holds it there, dies or fails where a fault says so.
+/// Running out of memory while loading is the load's to tell.
+pub(crate) async fn enter(
     engine: &Engine,
     job: &Job,
     number: u64,
-) -> Result<Used, Failure> {
-    let (wanted, key) = {
-        let memory = engine.memory();
-        let selected = memory
-            .models
-            .selected(&memory.options.text("sd_model_checkpoint"));
-        let Some(selected) = selected else {
-            return Err(Failure::exception(
-                "FileNotFoundError",
-                "No checkpoints found.",
-            ));
-        };
-        let other = memory
-            .models
-            .checkpoints
-            .iter()
-            .find(|other| *other != selected);
-        let wanted = if job.fault == Some(Fault::WrongModel) {
-            other.unwrap_or(selected)
-        } else {
-            selected
-        };
-        let key = LoadKey {
-            checkpoint: wanted.relative_path.clone(),
-            modules: memory.options.modules(),
-            storage: memory.options.text("forge_unet_storage_dtype"),
-        };
-        (wanted.clone(), key)
-    };
-    let loads = engine.memory().models.slot.key.as_ref() != Some(&key);
-    if loads {
-        engine.memory().models.slot.model = None;
-        engine
-            .world
-            .log
-            .update(number, |generation| generation.loaded_checkpoint = true);
-        engine.world.gate.pass(Work::Load).await;
-        pause(engine.world.config.load_time).await;
-        let on_disk = hold(&engine.world.disk).checkpoints.contains(&wanted);
-        if !on_disk || !wanted.loadable {
-            return Err(Failure::exception(
-                "ValueError",
-                "Failed to recognize model type!",
-            ));
-        }
-        let sha256 = wanted.sha256();
-        hold(&engine.world.disk)
-            .hash_cache
-            .insert(wanted.relative_path.clone(), sha256.clone());
-        let mut memory = engine.memory();
-        memory
-            .models
-            .known_hashes
-            .insert(wanted.relative_path.clone(), sha256.clone());
-        memory.options.checkpoint_loaded(&sha256);
-        memory.models.slot.model = Some(wanted.clone());
-        memory.models.slot.key = Some(key);
+    stage: Stage,
+) -> Result<(), Failure> {
+    if let Some(running) = &mut engine.memory().running {
+        running.stage = stage;
     }
-    let used = {
-        let memory = engine.memory();
-        let Some(model) = &memory.models.slot.model else {
-            let message = "'NoneType' object has no attribute 'sd_checkpoint_info'";
-            return Err(Failure::exception("AttributeError", message));
-        };
-        Used {
-            title: memory.models.title(model),
-            stem: model.stem().to_owned(),
-            sha256: model.sha256(),
+    engine.world.log.entered(engine.app_id, number, stage);
+    engine.world.gate.reach(stage).await;
+    if job.faults.has(&Fault::DieAt { stage }) {
+        engine.die().await;
+    }
+    match memory_runs_out(job, stage) {
+        Some(failure) if stage != Stage::Loading => Err(failure),
+        _ => Ok(()),
+    }
+}
+
+/// Out of memory at this stage, if a fault wants that.
+pub(crate) fn memory_runs_out(job: &Job, at: Stage) -> Option<Failure> {
+    let side = |name: &str| u64::try_from(job.fields.int(name)).unwrap_or(0);
+    let pixels = side("width").saturating_mul(side("height"));
+    job.faults.find(|fault| match fault {
+        Fault::OutOfMemory { device, stage } if *stage == at => {
+            Some(size::out_of_memory(*device, pixels))
         }
-    };
-    engine.world.log.update(number, |generation| {
-        generation.checkpoint = Some(used.title.clone())
-    });
-    Ok(used)
+        _ => None,
+    })
 }
 
 /// How a pass ended.
@@ -126,19 +80,14 @@ pub(crate) async fn run(
     let mut made = Made::default();
     let mut pictures = Vec::new();
     for iteration in 0..plan.n_iter {
-        {
-            let mut memory = engine.memory();
-            memory.progress.skipped = false;
-            if memory.progress.interrupted {
-                made.interrupted = true;
-                break;
-            }
-            if plan.n_iter > 1 {
-                memory.progress.job = format!("Batch {} out of {}", iteration + 1, plan.n_iter);
-            }
+        if !next_batch(engine, plan, iteration) {
+            made.interrupted = true;
+            break;
         }
         let pass = batch(engine, job, number, plan).await?;
+        enter(engine, job, number, Stage::Decoding).await?;
         pause(engine.world.config.decode_time).await;
+        engine.world.gate.thawed().await;
         let (cut, saves) = {
             let mut memory = engine.memory();
             memory.progress.next_job();
@@ -189,12 +138,26 @@ pub(crate) async fn run(
     Ok(made)
 }
 
+/// Shows that a batch begins; false if an interrupt came before it.
+fn next_batch(engine: &Engine, plan: &Plan, iteration: i64) -> bool {
+    let mut memory = engine.memory();
+    memory.progress.skipped = false;
+    if memory.progress.interrupted {
+        return false;
+    }
+    if plan.n_iter > 1 {
+        memory.progress.job = format!("Batch {} out of {}", iteration + 1, plan.n_iter);
+    }
+    true
+}
+
 /// One batch: the pass, and the hires pass behind it.
 async fn batch(engine: &Arc<Engine>, job: &Job, number: u64, plan: &Plan) -> Result<Pass, Failure> {
-    let die_at = match job.fault {
-        Some(Fault::KillDuring { step }) => i64::try_from(step).ok(),
+    enter(engine, job, number, Stage::Sampling).await?;
+    let die_at = job.faults.find(|fault| match fault {
+        Fault::KillDuring { step } => i64::try_from(*step).ok(),
         _ => None,
-    };
+    });
     let first = steps(
         engine,
         number,
@@ -233,8 +196,7 @@ async fn steps(
             return Pass::Cut(missing(step - 1, count));
         }
         if die_at == Some(step) {
-            engine.dead.cancel();
-            std::future::pending::<()>().await;
+            engine.die().await;
         }
         engine.memory().progress.sampling_step = step;
         engine

@@ -6,10 +6,12 @@ use image::RgbImage;
 
 use crate::{
     answer,
+    config::SimModel,
     errors::Failure,
+    faults::Fault,
     filename::{self, Naming, Placement},
     generate::{Job, Made},
-    log::Endpoint,
+    generation::Endpoint,
     paint::{self, Motif},
     picture,
     plan::Plan,
@@ -60,7 +62,11 @@ impl Sheet<'_> {
             .await
             .map_err(io_failure)?;
         let bytes = self.encode(painted.clone(), text.clone(), saves).await?;
-        if saves {
+        let stored = match saves {
+            true => self.on_disk(index, &bytes, &painted).await?,
+            false => None,
+        };
+        if let Some(stored) = stored {
             let single = self.plan.seeds.len() == 1;
             let number = (!single).then(|| u64::try_from(index + 1).unwrap_or(0));
             let batch_number =
@@ -68,13 +74,43 @@ impl Sheet<'_> {
             self.save(
                 self.samples(),
                 self.naming(index, number, batch_number),
-                &bytes,
+                &stored,
             )
             .await?;
         }
         made.images.push(bytes);
         made.infotexts.push(text);
         Ok(painted)
+    }
+
+    /// The bytes of a saved sample: those of the answer, unless a fault wants others or none.
+    async fn on_disk(
+        &self,
+        index: usize,
+        bytes: &[u8],
+        painted: &RgbImage,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let faults = &self.job.faults;
+        if faults.has(&Fault::FileMissing) {
+            return Ok(None);
+        }
+        let mut told = self.plan.clone();
+        if faults.has(&Fault::FileOfOtherPrompt) {
+            told.prompt = format!("not {}", told.prompt);
+        }
+        if faults.has(&Fault::FileOfOtherModel) {
+            told.used.stem = format!("other-{}", told.used.stem);
+            told.used.sha256 = SimModel::named(told.used.stem.clone()).sha256();
+        }
+        let mut stored = bytes.to_vec();
+        if (&told.prompt, &told.used.stem) != (&self.plan.prompt, &self.plan.used.stem) {
+            let text = answer::infotext(self.engine, self.job, &told, index);
+            stored = self.encode(painted.clone(), text, true).await?;
+        }
+        if faults.has(&Fault::FileTruncated) {
+            stored.truncate(stored.len() / 2);
+        }
+        Ok(Some(stored))
     }
 
     /// With save_images and the grid options on, a grid comes first (exchange 05/03).
@@ -151,10 +187,8 @@ impl Sheet<'_> {
             .unwrap_or(&path)
             .display()
             .to_string();
-        self.engine
-            .world
-            .log
-            .update(self.number, |generation| generation.files.push(shown));
+        let engine = self.engine;
+        engine.world.log.saved(engine.app_id, self.number, shown);
         Ok(())
     }
 

@@ -11,19 +11,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use rand::seq::IndexedRandom;
 use serde_json::{Map, Value, json};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     auth,
     errors::{Failure, ok, raw_reply},
-    faults::Fault,
+    events::{Hit, Interruption, StopKind, What},
+    faults::Played,
     fields::{Fields, entry, json_body},
-    generate::Job,
+    generate::{Job, Thread},
+    generation::Endpoint,
     listings,
-    log::Endpoint,
     options::Options,
     picture, pnginfo,
     state::{Engine, Memory, Queued},
@@ -32,9 +33,13 @@ use crate::{
 /// What the connection layer hands to a generation handler.
 #[derive(Clone, Default)]
 pub(crate) struct Arrival {
-    pub(crate) fault: Option<Fault>,
-    pub(crate) thread: Option<Arc<OwnedSemaphorePermit>>,
+    pub(crate) faults: Played,
+    pub(crate) thread: Thread,
 }
+
+/// Address a connection came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(pub(crate) String);
 
 /// All routes over one process.
 pub(crate) fn routes(engine: Arc<Engine>) -> Router {
@@ -150,13 +155,16 @@ fn enqueue(
         task_id,
         fields,
         sent,
-        fault: arrival.fault,
+        faults: arrival.faults,
         reply,
-        _thread: arrival.thread,
+        thread: arrival.thread,
     };
     // Under one lock, so that the order of ids and the order of work are the same.
     let mut memory = engine.memory();
     memory.tasks.add_to_queue(&job.task_id);
+    let task_id = job.task_id.clone();
+    let events = &engine.world.log.events;
+    events.push(engine.app_id, What::Queued { task_id });
     let queued = engine.queue.try_send(Queued::Generate(Box::new(job)));
     queued.map_err(|error| Failure::exception("RuntimeError", error.to_string()))?;
     Ok(answer)
@@ -254,16 +262,47 @@ async fn pending_tasks(State(engine): State<Arc<Engine>>) -> Response {
 }
 
 /// Hits whatever runs now; harmless when idle.
-async fn interrupt(State(engine): State<Arc<Engine>>) -> Response {
-    engine.memory().progress.interrupted = true;
-    engine.stop_signal.notify_waiters();
+async fn interrupt(
+    State(engine): State<Arc<Engine>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    stop(&engine, StopKind::Interrupt, peer, &headers);
     ok(&json!({}))
 }
 
-async fn skip(State(engine): State<Arc<Engine>>) -> Response {
-    engine.memory().progress.skipped = true;
-    engine.stop_signal.notify_waiters();
+async fn skip(
+    State(engine): State<Arc<Engine>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    stop(&engine, StopKind::Skip, peer, &headers);
     ok(&Value::Null)
+}
+
+fn stop(engine: &Engine, kind: StopKind, peer: Peer, headers: &HeaderMap) {
+    {
+        // Under one lock, so that the log tells whom the flag really met.
+        let mut memory = engine.memory();
+        match kind {
+            StopKind::Interrupt => memory.progress.interrupted = true,
+            StopKind::Skip => memory.progress.skipped = true,
+        }
+        let hit = memory.running.as_ref().map(|running| Hit {
+            generation: running.number,
+            task_id: running.task_id.clone(),
+            stage: running.stage,
+        });
+        let agent = headers.get(header::USER_AGENT);
+        let interruption = Interruption {
+            kind,
+            peer: peer.0,
+            user_agent: agent.and_then(|agent| Some(agent.to_str().ok()?.to_owned())),
+            hit,
+        };
+        engine.world.log.interrupted(engine.app_id, interruption);
+    }
+    engine.stop_signal.notify_waiters();
 }
 
 async fn options(State(engine): State<Arc<Engine>>) -> Response {

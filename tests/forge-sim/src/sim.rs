@@ -11,20 +11,17 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{SimConfig, SimModel},
-    connection::Process,
-    faults::{Fault, Target},
+    connection::{BACKLOG, Process},
     gate::Gate,
-    log::{Generation, LoggedRequest},
+    generation::Generation,
+    log::LoggedRequest,
     state::{Disk, World, hold},
 };
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1024;
-
 /// A simulated Forge server on a real socket. Dropping it ends the server without an answer to anyone.
 pub struct ForgeSim {
-    world: Arc<World>,
-    process: Process,
+    pub(crate) world: Arc<World>,
+    pub(crate) process: Process,
     address: SocketAddr,
     boots: u64,
 }
@@ -113,37 +110,6 @@ impl ForgeSim {
         self.world.gate.clone()
     }
 
-    /// Queues a fault for the next generation request, or for the next listing if it is a listing fault.
-    pub fn script(&self, fault: Fault) {
-        self.script_on(fault.usual_target(), fault);
-    }
-
-    /// Queues a fault for the next request that `target` matches. Faults on generation requests that need a
-    /// generation (wrong model, kill, empty images and the like) do nothing on other targets.
-    pub fn script_on(&self, target: Target, fault: Fault) {
-        self.world.faults.push(target, fault);
-    }
-
-    /// Number of scripted faults not played yet.
-    pub fn faults_left(&self) -> usize {
-        self.world.faults.len()
-    }
-
-    /// Drops all scripted faults.
-    pub fn clear_faults(&self) {
-        self.world.faults.clear();
-    }
-
-    /// Stops the process as SIGSTOP does: connects succeed, nothing is answered, sampling stands still.
-    pub fn freeze(&self) {
-        self.world.gate.set_frozen(true);
-    }
-
-    /// Lets a frozen process go on where it was, as SIGCONT does.
-    pub fn thaw(&self) {
-        self.world.gate.set_frozen(false);
-    }
-
     /// Kills the process as SIGKILL does: connections end without an answer, the port refuses, queue, ids and
     /// unsaved options are gone. Returns when that is so. Does nothing to a dead process.
     pub async fn kill(&mut self) {
@@ -157,7 +123,7 @@ impl ForgeSim {
     /// If the port or the saved configuration cannot be used.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.kill().await;
-        self.thaw();
+        self.world.gate.set_frozen(false);
         let listener = match self.process.take_port() {
             Some(socket) => socket.listen(BACKLOG),
             None => TcpListener::bind(self.address).await,
@@ -214,7 +180,7 @@ impl ForgeSim {
         self.process.kill().await;
     }
 
-    fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
+    pub(crate) fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
         hold(&self.world.disk)
     }
 }

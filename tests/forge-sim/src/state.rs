@@ -7,19 +7,22 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::Sessions,
     config::{SimConfig, SimModel},
-    faults::Faults,
+    door::Door,
     gate::Gate,
     generate::Job,
+    hash_cache,
     log::Log,
     models::{Models, listing_order},
     options::Options,
     progress::Progress,
+    rules::Rules,
+    stage::Stage,
     tasks::TaskMemory,
 };
 
@@ -41,7 +44,8 @@ pub(crate) struct World {
     pub(crate) config: SimConfig,
     pub(crate) disk: Mutex<Disk>,
     pub(crate) gate: Gate,
-    pub(crate) faults: Faults,
+    pub(crate) rules: Rules,
+    pub(crate) door: Door,
     pub(crate) log: Log,
 }
 
@@ -51,6 +55,16 @@ pub(crate) struct Memory {
     pub(crate) tasks: TaskMemory,
     pub(crate) options: Options,
     pub(crate) models: Models,
+    /// The generation that has the queue lock.
+    pub(crate) running: Option<Running>,
+}
+
+/// What an interrupt meets.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) number: u64,
+    pub(crate) task_id: String,
+    pub(crate) stage: Stage,
 }
 
 /// One process of the simulated server.
@@ -62,6 +76,8 @@ pub(crate) struct Engine {
     /// The queue lock: one worker takes jobs in order of arrival.
     pub(crate) queue: mpsc::Sender<Queued>,
     pub(crate) threads: Arc<Semaphore>,
+    /// Worker threads that foreign requests hold.
+    pub(crate) occupied: Mutex<Vec<OwnedSemaphorePermit>>,
     /// Wakes gated work when an interrupt or skip arrives.
     pub(crate) stop_signal: Notify,
     /// Cancelled when the process dies.
@@ -81,13 +97,13 @@ pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl World {
     pub(crate) fn new(config: SimConfig) -> anyhow::Result<Self> {
-        let log = Log::open(config.log_file.as_deref())?;
-        let mut hash_cache = HashMap::new();
+        let log = Log::open(config.log_file.as_deref(), config.event_file.as_deref())?;
+        let mut hash_cache = hash_cache::read(&config);
         if config.hashes_cached {
             let hashes = config
                 .checkpoints
                 .iter()
-                .map(|model| (model.relative_path.clone(), model.sha256()));
+                .map(|model| (model.relative_path.clone(), model.believed_sha256()));
             hash_cache.extend(hashes);
         }
         let disk = Disk {
@@ -99,7 +115,8 @@ impl World {
         Ok(Self {
             gate: Gate::new(config.gated),
             disk: Mutex::new(disk),
-            faults: Faults::default(),
+            rules: Rules::starting_with(&config.rules),
+            door: Door::new(config.flap),
             log,
             config,
         })
@@ -154,6 +171,7 @@ impl Engine {
             tasks: TaskMemory::default(),
             options,
             models,
+            running: None,
         };
         Ok(Self {
             world,
@@ -162,9 +180,16 @@ impl Engine {
             sessions: Sessions::new(),
             queue,
             threads: Arc::new(Semaphore::new(WORKER_THREADS)),
+            occupied: Mutex::default(),
             stop_signal: Notify::new(),
             dead: CancellationToken::new(),
         })
+    }
+
+    /// The process dies here; the caller never goes on.
+    pub(crate) async fn die(&self) {
+        self.dead.cancel();
+        std::future::pending().await
     }
 
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -8,13 +8,21 @@
 
 mod auth;
 mod behaviour;
+mod disk_lies;
+mod doors;
 mod errors;
+mod event_log;
 mod exchange;
 mod faults;
 mod files;
 mod generation;
 mod listings;
+mod models_gone_wrong;
 mod options;
 mod process;
+mod program;
 mod progress;
+mod rules;
 mod server;
+mod silence;
+mod stopping;

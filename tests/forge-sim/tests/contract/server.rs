@@ -114,6 +114,19 @@ impl Server {
         tokio::spawn(request.send())
     }
 
+    /// Sends a POST without a body in the background.
+    pub(crate) fn submit_to(
+        &self,
+        path: &str,
+    ) -> tokio::task::JoinHandle<reqwest::Result<Response>> {
+        let request = self.client.post(format!("{}{path}", self.sim.url()));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the test awaits the handle itself"
+        )]
+        tokio::spawn(request.send())
+    }
+
     pub(crate) async fn track(&self, id: &str) -> Value {
         let body = json!({ "id_task": id, "live_preview": false });
         let (status, answer) = self.post("/internal/progress", body).await;
