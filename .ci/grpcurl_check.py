@@ -33,6 +33,7 @@ MODELS = "stablequeue.models.v1.ModelService"
 AVAILABILITY = "stablequeue.models.v1.AvailabilityService"
 KEYS = "stablequeue.jobs.v1.ApiKeyService"
 ADMIN = "stablequeue.admin.v1.AdminService"
+OPERATIONS = "stablequeue.admin.v1.OperationService"
 
 
 class Failed(Exception):
@@ -207,6 +208,30 @@ def call_admin(service, name, database):
     check(int(optimized["sizeBytes"]) > 0, optimized)
     noted = service.call(f"{ADMIN}/ListAuditEvents", {"method": f"{ADMIN}/CreateBackup"})
     check([event["target"] for event in noted["auditEvents"]] == [made["name"]], noted)
+
+
+def call_operations(service):
+    """Every method of OperationService, which both services have."""
+    nightly = {"background": True, "requestId": "nightly"}
+    begun = service.call(f"{ADMIN}/CreateBackup", nightly)["operation"]
+    one = {"operationId": begun["operationId"]}
+    waited = service.call(f"{OPERATIONS}/WaitOperation", {**one, "timeout": "30s"})["operation"]
+    check(waited["state"] == "OPERATION_STATE_SUCCEEDED" and "endTime" in waited, waited)
+    progress = waited["progress"]
+    check(progress["done"] == progress["total"] and progress["unit"] == "bytes", waited)
+    again = service.call(f"{ADMIN}/CreateBackup", nightly)
+    check(again["operation"] == waited and again["backup"] == waited["backup"], again)
+    watched = service.stream(f"{OPERATIONS}/WatchOperation", one)
+    check([each["operation"] for each in watched] == [waited], watched)
+    # Cancelling what has ended changes nothing.
+    cancelled = service.call(f"{OPERATIONS}/CancelOperation", one)["operation"]
+    check(cancelled == waited, cancelled)
+    check(service.call(f"{OPERATIONS}/GetOperation", one)["operation"] == waited, waited)
+    filters = {"kinds": ["OPERATION_KIND_CREATE_BACKUP"], "states": ["OPERATION_STATE_SUCCEEDED"]}
+    listed = service.call(f"{OPERATIONS}/ListOperations", filters)["operations"]
+    check(listed[0] == waited and len(listed) == 2, listed)
+    none = {"operationId": "00000000-0000-7000-8000-000000000000"}
+    service.call(f"{OPERATIONS}/GetOperation", none, wanted=STATUS_BASE + NOT_FOUND)
 
 
 def call_models(service):
@@ -432,18 +457,20 @@ def check_all(arguments, folder, stack):
     for address, names, calls in (
         (
             models_address,
-            {MODELS, AVAILABILITY, ADMIN},
+            {MODELS, AVAILABILITY, ADMIN, OPERATIONS},
             [
                 lambda each: call_admin(each, "model-service", data / "mobilesd_models.sqlite"),
+                call_operations,
                 call_models,
             ],
         ),
         (
             jobs_address,
-            {JOBS, SERVERS, KEYS, ADMIN},
+            {JOBS, SERVERS, KEYS, ADMIN, OPERATIONS},
             [
                 call_keys,
                 lambda each: call_admin(each, "job-service", data / "mobilesd_jobs.sqlite"),
+                call_operations,
                 lambda each: call_servers(each, forge_url),
                 lambda each: call_jobs(each, data / "images"),
             ],

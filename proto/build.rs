@@ -4,8 +4,11 @@ use std::{error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 8] = [
+const PROTOS: [&str; 11] = [
     "stablequeue/admin/v1/admin_service.proto",
+    "stablequeue/admin/v1/backup.proto",
+    "stablequeue/admin/v1/operation.proto",
+    "stablequeue/admin/v1/operation_service.proto",
     "stablequeue/jobs/v1/api_key_service.proto",
     "stablequeue/jobs/v1/job.proto",
     "stablequeue/jobs/v1/job_service.proto",

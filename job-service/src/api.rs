@@ -8,9 +8,12 @@ use service_kit::{
     audit::{Audit, AuditedService},
     auth::{REASON_SCOPE_MISSING, SCOPE_KEY, Scope},
     database::DatabaseError,
+    operations::{OPERATION_SERVICE, Operations},
     status::{Failure, Violations},
 };
-use stablequeue_proto::admin::v1::admin_service_server::AdminServiceServer;
+use stablequeue_proto::admin::v1::{
+    admin_service_server::AdminServiceServer, operation_service_server::OperationServiceServer,
+};
 use stablequeue_proto::jobs::v1::api_key_service_server::{ApiKeyService, ApiKeyServiceServer};
 use tonic::service::{Interceptor, Routes, interceptor::InterceptedService};
 
@@ -35,11 +38,12 @@ mod viewer;
 mod watch;
 
 /// Full names of the services offered, for health and reflection.
-pub const SERVICE_NAMES: [&str; 4] = [
+pub const SERVICE_NAMES: [&str; 5] = [
     "stablequeue.jobs.v1.JobService",
     "stablequeue.jobs.v1.ServerService",
     "stablequeue.jobs.v1.ApiKeyService",
     ADMIN_SERVICE,
+    OPERATION_SERVICE,
 ];
 
 /// What a caller is told to wait when the service is too busy.
@@ -49,10 +53,10 @@ const RETRY_FULL: Duration = Duration::from_secs(10);
 /// What a caller is told to wait when the service stops.
 const RETRY_STOPPING: Duration = Duration::from_secs(5);
 
-/// Bytes that a request about keys, or of the admin socket, may have.
+/// Bytes that a request about keys or operations, or of the admin socket, may have.
 const LOCAL_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// The routes of all services. `message_bytes` limits a request.
+/// The routes of all services but that of operations. `message_bytes` limits a request.
 #[must_use]
 pub fn routes(core: Arc<Core>, servers: Servers, admin: &Admin, message_bytes: usize) -> Routes {
     use stablequeue_proto::jobs::v1::{
@@ -72,6 +76,13 @@ pub fn routes(core: Arc<Core>, servers: Servers, admin: &Admin, message_bytes: u
             .max_decoding_message_size(LOCAL_MESSAGE_BYTES),
     )
     .add_service(admin.server().max_decoding_message_size(message_bytes))
+}
+
+/// OperationService, which goes with the routes.
+pub(crate) fn operations(operations: &Operations) -> OperationServiceServer<Operations> {
+    operations
+        .server()
+        .max_decoding_message_size(LOCAL_MESSAGE_BYTES)
 }
 
 /// ApiKeyService for whoever is on the machine itself, for the admin socket;

@@ -33,7 +33,9 @@ mod servers;
 mod shown;
 
 pub use api_key::{ApiKeyCommand, CreateArgs, ListArgs, RevokeArgs};
-pub use commands::{DataArgs, HealthArgs, MigrateArgs};
+pub use commands::{
+    DataArgs, HealthArgs, ImagesCommand, ImagesImportArgs, ImagesVerifyArgs, MigrateArgs, database,
+};
 pub(crate) use servers::parse_older_servers;
 pub(crate) use shown::settings;
 
@@ -72,6 +74,9 @@ pub enum Command {
     /// Show, check, restore and remove backups.
     #[command(subcommand)]
     Backups(BackupsCommand<DataArgs>),
+    /// Check the images on disk; take over those of the earlier application.
+    #[command(subcommand)]
+    Images(ImagesCommand),
     /// Make, show and revoke API keys, also while the service runs.
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
@@ -207,6 +212,7 @@ impl Command {
             Self::Migrate(migrate) => &migrate.data.log,
             Self::Backup(data) => &data.log,
             Self::Backups(command) => &command.data().log,
+            Self::Images(command) => &command.data().log,
             Self::ApiKey(command) => &command.data().log,
             Self::Healthcheck(_) => FILTER_DEFAULT,
         }
@@ -335,12 +341,6 @@ fn read_key(path: &Path) -> Result<BootstrapKey, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     BootstrapKey::parse(text.trim()).map_err(|_| format!("{}: holds no key", path.display()))
-}
-
-/// Where the database in a folder is.
-#[must_use]
-pub fn database(data_dir: &Path) -> PathBuf {
-    data_dir.join(DATABASE_FILE)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! job an image belongs to is the database's knowledge. All calls block.
 
 mod inspect;
+mod link;
 mod unused;
 
 use std::fs::{self, File};
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-pub use inspect::{ImageFacts, PIXEL_BYTES_MAX, inspect};
+pub use inspect::{ImageFacts, PIXEL_BYTES_MAX, inspect, look_at_header};
 use unused::Pins;
 pub use unused::{ImageFile, ImagePin};
 
@@ -21,8 +22,10 @@ use crate::{infotext, stealth};
 
 /// Bytes that one image file may have.
 pub const IMAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The media types that are kept.
+pub const MEDIA_TYPES: [&str; 3] = ["image/png", "image/jpeg", "image/webp"];
 /// The folder for files that do not have their name yet.
-const STAGING_FOLDER: &str = ".staging";
+pub const STAGING_FOLDER: &str = ".staging";
 /// For the names there. One for the whole process: a service that was stopped in
 /// it may still be writing into the folder of the one that followed.
 static NEXT_NAME: AtomicU64 = AtomicU64::new(0);
@@ -197,9 +200,7 @@ impl ImageStore {
     /// Where an image lies.
     #[must_use]
     pub fn path(&self, sha256: &str, media_type: &str) -> PathBuf {
-        let folder = sha256.get(..2).unwrap_or("00");
-        let name = format!("{sha256}.{}", extension_of(media_type));
-        self.dir.join(folder).join(name)
+        file_in(&self.dir, sha256, media_type)
     }
 
     /// Up to `bytes_max` bytes of an image from an offset; empty at its end.
@@ -222,21 +223,38 @@ impl ImageStore {
     }
 }
 
+/// Where an image lies below a folder of images.
+#[must_use]
+pub fn file_in(dir: &Path, sha256: &str, media_type: &str) -> PathBuf {
+    let folder = sha256.get(..2).unwrap_or("00");
+    let name = format!("{sha256}.{}", extension_of(media_type));
+    dir.join(folder).join(name)
+}
+
 /// Whether a file is there and holds what its name says.
 fn holds(path: &Path, sha256: &str) -> Result<bool, ImageError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
-    let mut digest = Sha256::new();
+    match digest_of(path) {
+        Ok((digest, _)) => Ok(digest == sha256),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The SHA-256 of a file, lower-case hexadecimal, and its size in bytes.
+///
+/// # Errors
+/// What the operating system said.
+pub fn digest_of(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let (mut digest, mut bytes) = (Sha256::new(), 0);
     let mut block = vec![0; 64 * 1024];
     loop {
         let read = file.read(&mut block)?;
         if read == 0 {
-            return Ok(hex::encode(digest.finalize()) == sha256);
+            return Ok((hex::encode(digest.finalize()), bytes));
         }
         digest.update(&block[..read]);
+        bytes += read as u64;
     }
 }
 

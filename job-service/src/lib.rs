@@ -2,8 +2,9 @@
 //!
 //! | module | duty |
 //! |---|---|
-//! | [`job`], [`server`], [`api_key`], [`seal`], [`request`], [`request_id`], [`payload`], [`outcome`], [`verify`], [`generation_info`], [`infotext`], [`stealth`], [`viewer`] | pure: what a job and a server are, what is asked of Forge, what its answers mean, who sees what |
+//! | [`job`], [`server`], [`api_key`], [`seal`], [`request`], [`request_id`], [`payload`], [`outcome`], [`verify`], [`generation_info`], [`infotext`], [`stealth`], [`viewer`], [`older_jobs`] | pure: what a job and a server are, what is asked of Forge, what its answers mean, who sees what, what the earlier application wrote |
 //! | [`jobs`], [`servers`], [`keys`] | use cases: what callers can ask; `keys` also says who a caller is |
+//! | [`image_check`], [`older_images`] | use cases of whoever looks after the images: are they all there, where are those of the earlier application |
 //! | [`dispatch`] | what happens without being asked: choosing, attempts, reconciling, monitors |
 //! | [`availability`], [`model_uses`], [`model_channel`] | what model-service says and is told |
 //! | [`board`], [`hints`], [`watches`] | what is known at this moment, wake-ups, who watches |
@@ -23,6 +24,7 @@ pub mod dispatch;
 pub mod error;
 pub mod generation_info;
 pub mod hints;
+pub mod image_check;
 pub mod images;
 pub mod infotext;
 pub mod job;
@@ -31,6 +33,8 @@ pub mod keys;
 pub mod metrics;
 pub mod model_channel;
 pub mod model_uses;
+pub mod older_images;
+pub mod older_jobs;
 pub mod outcome;
 pub mod payload;
 pub mod program;

@@ -2,6 +2,7 @@
 //! is told. It does not own how the service starts and stops (`run.rs`).
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,11 +14,16 @@ use service_kit::shutdown::Shutdown;
 use service_kit::telemetry::{self, LogFormat};
 use service_kit::{health, server, status};
 
-use crate::config::{self, ApiKeyCommand, Command, CommandLine, DataArgs, HealthArgs, ServeArgs};
+use crate::config::{
+    self, ApiKeyCommand, Command, CommandLine, DataArgs, HealthArgs, ImagesCommand, MigrateArgs,
+    ServeArgs,
+};
 use crate::run::{SERVICE, schema, start_until};
 
 mod api_key;
 mod backup;
+mod images;
+mod import;
 
 /// Does what the command line says and tells how it ended.
 pub fn main() -> ExitCode {
@@ -38,9 +44,13 @@ pub fn main() -> ExitCode {
         return end(Exit::BadConfiguration, &error);
     }
     match command {
-        Command::Migrate(args) => about(&args.data, |subject| {
-            commands::migrate(&args.migration, subject)
-        }),
+        Command::Migrate(args) => match &args.import_json {
+            Some(file) => migrate_and_import(&args, file),
+            None => about(&args.data, |subject| {
+                commands::migrate(&args.migration, subject)
+            }),
+        },
+        Command::Images(command) => look_after_images(&command),
         Command::Backup(data) => back_up(&data),
         Command::Backups(command) => about(command.data(), |subject| {
             commands::backups(&command, subject)
@@ -88,6 +98,22 @@ fn back_up(data: &DataArgs) -> ExitCode {
 #[tokio::main]
 async fn ask_for_backup(data: &DataArgs, held: LockError) -> ExitCode {
     match backup::of_running(&data.data_dir, held).await {
+        Ok(outcome) => say(&outcome),
+        Err(error) => end(error.exit(), &error),
+    }
+}
+
+#[tokio::main]
+async fn migrate_and_import(args: &MigrateArgs, file: &Path) -> ExitCode {
+    match import::perform(args, file).await {
+        Ok(outcome) => say(&outcome),
+        Err(error) => end(error.exit(), &error),
+    }
+}
+
+#[tokio::main]
+async fn look_after_images(command: &ImagesCommand) -> ExitCode {
+    match images::perform(command, Clock::system()).await {
         Ok(outcome) => say(&outcome),
         Err(error) => end(error.exit(), &error),
     }

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus_client::registry::Registry;
 use service_kit::{
-    admin::{Admin, BackupFigures},
+    admin::BackupFigures,
     audit::{Audit, AuditLimits},
     clock::Clock,
     database::{Database, DatabaseError, DatabaseFigures, DatabaseLock, DatabaseOptions},
@@ -40,9 +40,11 @@ use crate::{
 mod admin;
 mod adopted;
 mod error;
+mod images;
 mod keys;
 
 pub use error::StartError;
+pub(crate) use images::open_images;
 pub(crate) use keys::open_keys;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/jobs");
@@ -161,11 +163,10 @@ async fn begin(
     shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(&core)));
     shutdown.spawn("model_uses", model_uses::run(Arc::clone(&core)));
     shutdown.spawn("housekeeping", housekeeping::run(Arc::clone(&core)));
-    let facts = admin::facts(config, &limits, Arc::clone(&core.keys));
-    let admin = Admin::new(facts, database, clock.clone());
-    admin.begin_schedule(config.backups, shutdown);
+    let (admin, operations) = admin::begin(config, &limits, &core).await?;
     keys::begin(config, &core.keys, &admin, audit, shutdown);
-    let routes = api::routes(Arc::clone(&core), servers, &admin, MESSAGE_BYTES_MAX);
+    let routes = api::routes(Arc::clone(&core), servers, &admin, MESSAGE_BYTES_MAX)
+        .add_service(api::operations(&operations));
     let keys = Arc::clone(&core.keys);
     handle.open_authenticated(routes, keys).await;
     tracing::info!(address = %handle.local_addr(), "serving");

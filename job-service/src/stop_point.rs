@@ -1,8 +1,20 @@
 //! Named points at which a crash test stops the process, so that it can be
 //! killed there. Without the feature `stop-points` they are nothing.
 
-/// Where the process stops when it is told to, in the order of an attempt.
-pub const NAMES: &[&str] = &[AFTER_CLAIM, AFTER_SENDING, AFTER_ANSWER, AFTER_IMAGES];
+/// Where the process stops when it is told to: at the start, then in the order of an attempt.
+pub const NAMES: &[&str] = &[
+    BEFORE_IMPORT,
+    AFTER_IMPORT,
+    AFTER_CLAIM,
+    AFTER_SENDING,
+    AFTER_ANSWER,
+    AFTER_IMAGES,
+];
+
+/// The servers of the earlier application are read and none is registered.
+pub const BEFORE_IMPORT: &str = "before_import";
+/// They are registered, and nothing was begun with them.
+pub const AFTER_IMPORT: &str = "after_import";
 
 /// The claim is committed and nothing was sent.
 pub const AFTER_CLAIM: &str = "after_claim";

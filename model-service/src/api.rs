@@ -16,7 +16,9 @@ mod watch_stream;
 use std::sync::Arc;
 
 use service_kit::admin::{ADMIN_SERVICE, Admin};
+use service_kit::operations::{OPERATION_SERVICE, Operations};
 use service_kit::shutdown::Shutdown;
+use stablequeue_proto::admin::v1::operation_service_server::OperationServiceServer;
 use stablequeue_proto::models::v1::availability_service_server::{
     AvailabilityServiceServer, SERVICE_NAME as AVAILABILITY_SERVICE,
 };
@@ -32,13 +34,21 @@ use crate::metrics::ModelMetrics;
 use crate::models::Models;
 
 /// The services that are offered.
-pub const SERVICE_NAMES: [&str; 3] = [MODEL_SERVICE, AVAILABILITY_SERVICE, ADMIN_SERVICE];
+pub const SERVICE_NAMES: [&str; 4] = [
+    MODEL_SERVICE,
+    AVAILABILITY_SERVICE,
+    ADMIN_SERVICE,
+    OPERATION_SERVICE,
+];
 /// Watch streams at one time.
 pub const WATCHES_MAX: usize = 256;
 /// Inventories that are received at one time.
 pub const SYNCS_MAX: usize = 16;
 
-/// The routes of all services. `message_bytes` limits one message.
+/// Bytes that a request about operations may have.
+const OPERATION_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// The routes of all services but that of operations. `message_bytes` limits one message.
 pub fn routes(
     ledger: &Ledger,
     admin: &Admin,
@@ -62,4 +72,11 @@ pub fn routes(
             AvailabilityServiceServer::new(availability).max_decoding_message_size(message_bytes),
         )
         .add_service(admin.server().max_decoding_message_size(message_bytes))
+}
+
+/// OperationService, which goes with the routes. Its requests are small.
+pub(crate) fn operations(operations: &Operations) -> OperationServiceServer<Operations> {
+    operations
+        .server()
+        .max_decoding_message_size(OPERATION_MESSAGE_BYTES)
 }

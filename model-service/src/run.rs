@@ -19,6 +19,7 @@ use service_kit::exit::Exit;
 use service_kit::layers::RpcMetrics;
 use service_kit::metrics_http::{self, MetricsHttp};
 use service_kit::migrate::{self, MigrateError, MigrateOptions};
+use service_kit::operations::Operations;
 use service_kit::server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions};
 use service_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -82,18 +83,12 @@ impl StartError {
     /// How the program ends because of it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Lock(LockError::Held { .. }) => Exit::Locked,
-            Self::Migrate(error) if error.is_bad_data() => Exit::BadData,
-            Self::Database(DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_)) => {
-                Exit::BadData
+            Self::Lock(error) => error.exit(),
+            Self::Migrate(error) => error.exit(),
+            Self::Database(error) => error.exit(),
+            Self::Folder { .. } | Self::Server(_) | Self::Metrics { .. } | Self::Panicked => {
+                Exit::Failure
             }
-            Self::Folder { .. }
-            | Self::Lock(_)
-            | Self::Migrate(_)
-            | Self::Database(_)
-            | Self::Server(_)
-            | Self::Metrics { .. }
-            | Self::Panicked => Exit::Failure,
         }
     }
 }
@@ -177,10 +172,13 @@ async fn begin(
         None => None,
         Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
     };
-    let admin = Admin::new(facts, database.clone(), clock.clone());
+    let operations = Operations::new(database.clone(), clock.clone(), shutdown.clone());
+    let admin = Admin::new(facts, database.clone(), operations.clone(), clock.clone());
+    admin.take_up_operations().await?;
     admin.begin_schedule(config.backups, shutdown);
     let ledger = Ledger::new(database, clock, config.events_kept, epoch);
-    let routes = api::routes(&ledger, &admin, &metrics, shutdown, MESSAGE_BYTES_MAX);
+    let routes = api::routes(&ledger, &admin, &metrics, shutdown, MESSAGE_BYTES_MAX)
+        .add_service(api::operations(&operations));
     match config.tokens {
         Some(tokens) => handle.open_authenticated(routes, tokens).await,
         None => {

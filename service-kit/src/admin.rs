@@ -5,9 +5,12 @@
 mod access;
 mod api;
 mod audit_events;
+mod backup;
 mod download;
 mod error;
+mod request;
 mod schedule;
+mod taken_up;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -19,12 +22,15 @@ use diesel::dsl::sql;
 use diesel::sql_types::BigInt;
 use diesel::{RunQueryDsl as _, SqliteConnection};
 use stablequeue_proto::admin::v1::admin_service_server::{AdminServiceServer, SERVICE_NAME};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::auth::{Authenticator, Verdict};
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError, sibling, volume_free_bytes};
-use crate::migrate::{self, Backup, BackupError, MigrationStatus, Schema};
+use crate::migrate::{self, Backup, MigrationStatus, Schema};
+use crate::operations::{
+    OPERATION_WATCHES_MAX, OPERATIONS_KEPT, OPERATIONS_RUNNING_MAX, Operations,
+};
 use crate::page::PAGE_SIZE_MAX;
 use crate::server::Limits;
 use crate::status::Failure;
@@ -65,6 +71,9 @@ impl ServiceLimit {
             fixed("header_max_bytes", limits.header_bytes.into()),
             fixed("page_size_max", PAGE_SIZE_MAX as u64),
             fixed("backup_downloads_max", download::DOWNLOADS_MAX as u64),
+            fixed("operations_running_max", OPERATIONS_RUNNING_MAX as u64),
+            fixed("operations_kept_max", OPERATIONS_KEPT as u64),
+            fixed("operation_watches_max", OPERATION_WATCHES_MAX as u64),
         ]
     }
 }
@@ -97,6 +106,9 @@ struct Inner {
     started: Duration,
     /// One permit: whoever makes, checks or removes backups holds it.
     backing_up: Arc<Semaphore>,
+    /// Held while a backup is being asked for.
+    door: Mutex<()>,
+    operations: Operations,
     /// Downloads under way.
     downloads: Arc<Semaphore>,
 }
@@ -113,8 +125,14 @@ struct DatabaseState {
 }
 
 impl Admin {
-    /// Administration of a service that begins to take calls now.
-    pub fn new(facts: ServiceFacts, database: Database, clock: Clock) -> Self {
+    /// Administration of a service that begins to take calls now; what takes
+    /// long is one of `operations`.
+    pub fn new(
+        facts: ServiceFacts,
+        database: Database,
+        operations: Operations,
+        clock: Clock,
+    ) -> Self {
         Self(Arc::new(Inner {
             facts,
             database,
@@ -122,6 +140,8 @@ impl Admin {
             started: clock.monotonic(),
             clock,
             backing_up: Arc::new(Semaphore::new(1)),
+            door: Mutex::new(()),
+            operations,
             downloads: Arc::new(Semaphore::new(download::DOWNLOADS_MAX)),
         }))
     }
@@ -180,45 +200,6 @@ impl Admin {
         })
         .await
     }
-
-    /// Makes a backup, which goes on to its end when nobody waits for it any
-    /// more.
-    async fn back_up(&self) -> Result<Backup, AdminError> {
-        let permit = self.backup_permit()?;
-        let admin = self.clone();
-        blocking(move || {
-            let made = admin.back_up_now();
-            drop(permit);
-            made
-        })
-        .await
-    }
-
-    fn back_up_now(&self) -> Result<Backup, AdminError> {
-        let path = self.0.database.path();
-        let database = self.0.facts.schema.database;
-        // What a killed program left may be the very space that is wanting.
-        migrate::remove_unfinished_backups(path, database).map_err(|error| BackupError {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let wal_size_bytes = size_bytes(sibling(path, "-wal"))?;
-        let needed_bytes = size_bytes(path.to_owned())?.saturating_add(wal_size_bytes);
-        enough_space(needed_bytes, volume_free_bytes(path)?)?;
-        let now = self.0.clock.now();
-        Ok(migrate::back_up_running(path, database, now)?)
-    }
-}
-
-/// Whether a copy of so many bytes fits.
-fn enough_space(needed_bytes: u64, free_bytes: u64) -> Result<(), AdminError> {
-    if free_bytes >= needed_bytes {
-        return Ok(());
-    }
-    Err(AdminError::NoSpace {
-        needed_bytes,
-        free_bytes,
-    })
 }
 
 /// The size of a file; 0 when there is none.
@@ -253,18 +234,20 @@ mod tests {
     use diesel_migrations::{
         EmbeddedMigration, EmbeddedMigrations, EmbeddedName, TomlMetadataWrapper,
     };
-    use futures_util::FutureExt as _;
     use tempfile::TempDir;
-    use tonic::Code;
 
     use super::*;
     use crate::database::{DatabaseLock, DatabaseOptions};
     use crate::migrate::{MigrateOptions, migrate};
+    use crate::shutdown::Shutdown;
 
-    fn admin() -> (Admin, TempDir) {
+    /// The table of operations, as both services have it.
+    const OPERATIONS: &str = include_str!("../../migrations/jobs/0008_operations/up.sql");
+
+    pub(super) fn admin() -> (Admin, TempDir) {
         let schema = || {
             let (name, metadata) = (EmbeddedName::new("0001"), TomlMetadataWrapper::new(true));
-            let migration = EmbeddedMigration::new("CREATE TABLE notes (a)", None, name, metadata);
+            let migration = EmbeddedMigration::new(OPERATIONS, None, name, metadata);
             Schema {
                 database: "notes",
                 migrations: EmbeddedMigrations::new(vec![migration].leak()),
@@ -288,41 +271,8 @@ mod tests {
             schema: schema(),
         };
         let database = Database::open(&path, lock, DatabaseOptions::default()).unwrap();
-        (Admin::new(facts, database, clock), folder)
-    }
-
-    #[tokio::test]
-    async fn one_backup_is_made_at_a_time() {
-        let (admin, _folder) = admin();
-        let held = admin.0.backing_up.acquire().await.unwrap();
-        let failure = Failure::from(admin.back_up().await.unwrap_err());
-        assert_eq!(failure.code(), Code::FailedPrecondition);
-        assert_eq!(failure.reason(), "BACKUP_RUNNING");
-        assert!(admin.backups().unwrap().is_empty());
-        drop(held);
-        let made = admin.back_up().await.unwrap();
-        assert_eq!(admin.backups().unwrap(), [made]);
-    }
-
-    #[tokio::test]
-    async fn a_backup_that_nobody_waits_for_is_finished() {
-        let (admin, folder) = admin();
-        assert!(admin.back_up().now_or_never().is_none());
-        drop(admin.0.backing_up.acquire().await.unwrap());
-        assert_eq!(admin.backups().unwrap().len(), 1);
-        let names = std::fs::read_dir(folder.path()).unwrap();
-        let mut names = names.map(|entry| entry.unwrap().file_name());
-        assert!(!names.any(|name| name.to_string_lossy().ends_with(".partial")));
-    }
-
-    #[test]
-    fn a_copy_must_fit_and_the_refusal_names_both_sizes() {
-        assert!(enough_space(7, 7).is_ok());
-        let failure = Failure::from(enough_space(4096, 100).unwrap_err());
-        assert_eq!(failure.code(), Code::FailedPrecondition);
-        assert_eq!(failure.reason(), "NOT_ENOUGH_SPACE");
-        for bytes in ["4096", "100"] {
-            assert!(failure.message().contains(bytes), "{failure}");
-        }
+        let shutdown = Shutdown::new(clock.clone());
+        let operations = Operations::new(database.clone(), clock.clone(), shutdown);
+        (Admin::new(facts, database, operations, clock), folder)
     }
 }

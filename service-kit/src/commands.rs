@@ -5,6 +5,7 @@
 mod backups;
 mod error;
 mod migration;
+mod progress;
 mod report;
 
 use std::path::Path;
@@ -15,10 +16,11 @@ use crate::exit::Exit;
 use crate::migrate::Schema;
 
 pub use backups::{
-    BackupsCommand, PruneArgs, PruneRule, RestoreArgs, VerifyArgs, back_up, backups,
+    BackupsCommand, PruneArgs, PruneRule, RestoreArgs, VerifyArgs, back_up, backups, make,
 };
 pub use error::CommandError;
-pub use migration::{MigrationArgs, migrate};
+pub use migration::{MigrationArgs, migrate, migrate_locked, told, write_report};
+pub use progress::{Counted, Progress};
 
 /// The database that a command is about.
 pub struct Subject<'a> {

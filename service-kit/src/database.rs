@@ -74,6 +74,14 @@ impl Default for DatabaseOptions {
     }
 }
 
+/// A connection that only reads, also beside the service that has the database at `path`.
+///
+/// # Errors
+/// When there is no database there, or none that can be read.
+pub fn open_read_only(path: &Path) -> Result<SqliteConnection, DatabaseError> {
+    open_inspector(path, &DatabaseOptions::default())
+}
+
 /// A handle on an open database; clones share it.
 ///
 /// Call [`Database::close`] before the process ends. When the last handle is dropped instead, the

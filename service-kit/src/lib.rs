@@ -13,6 +13,7 @@
 //! | [`layers`] | what happens around every RPC: request id, span, figures, panics, deadline |
 //! | [`metrics_http`] | the Prometheus and liveness port |
 //! | [`migrate`] | check, back up, migrate and restore a database |
+//! | [`operations`] | long work that is not a job: its rows, its progress, its end |
 //! | [`page`], [`resume`] | opaque tokens of lists and of watch streams |
 //! | [`server`] | the gRPC port: early bind, health, reflection, bounded end |
 //! | [`settings`] | shows every setting of a program, secrets masked |
@@ -31,6 +32,7 @@ pub mod health;
 pub mod layers;
 pub mod metrics_http;
 pub mod migrate;
+pub mod operations;
 pub mod page;
 pub mod resume;
 pub mod server;

@@ -10,16 +10,20 @@ mod backup;
 mod backups;
 mod bookkeeping;
 mod check;
+mod damaged;
 mod dry_run;
 mod error;
 mod inspect;
 mod prune;
+mod replaced;
 mod restore;
 mod space;
 mod step;
 mod unit;
 mod verify;
+mod writable;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -28,19 +32,21 @@ use diesel_migrations::EmbeddedMigrations;
 use serde::Serialize;
 
 use crate::database::{
-    DatabaseError, DatabaseLock, DatabaseOptions, open_adopter, open_inspector, open_writer,
-    undo_interrupted,
+    DatabaseError, DatabaseLock, DatabaseOptions, open_adopter, open_writer, undo_interrupted,
 };
 pub use adopt::{
-    AdoptedTable, AdoptedTableReport, Adoption, AdoptionReport, ColumnCount, SetAside,
+    AdoptedTable, AdoptedTableReport, Adoption, AdoptionReport, ColumnCount, KeptAs, OlderRows,
+    OlderValue, SetAside,
 };
 pub(crate) use backup::remove_unfinished_backups;
-pub use backup::{BackupError, back_up_running};
+pub use backup::{BackupError, CopyProgress, back_up_running};
 pub use backups::{Backup, backups};
+use damaged::damage;
 pub use dry_run::{DryRun, TableRows, dry_run};
 pub use error::MigrateError;
 pub use inspect::{AppliedMigration, MigrationStatus};
 pub use prune::{Prune, Pruned, prune_backups};
+pub use replaced::{Replaced, remove_replaced, replaced};
 pub use restore::{Restored, restore};
 use step::Step;
 pub use verify::{CheckedBackup, verify_backup};
@@ -148,27 +154,31 @@ fn known_step(steps: &[Step], version: Option<&str>) -> Result<(), MigrateError>
     }
 }
 
-/// Copies the database at `path`, which no service uses, beside it, whatever its schema is.
+/// Copies the database at `path`, which no service uses, beside it, whatever its schema is. `step`
+/// is told how far the copy is; when it breaks, there is no backup.
 pub fn back_up_stopped(
     path: &Path,
     lock: &DatabaseLock,
     schema: &Schema,
     now: DateTime<Utc>,
+    step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
 ) -> Result<Backup, MigrateError> {
     if !lock.guards(path) {
         return Err(MigrateError::WrongLock {
             path: path.to_owned(),
         });
     }
+    writable::for_files_beside(path)?;
     restore::finish_interrupted(path, schema.database)?;
     if status(path, schema)?.is_empty() {
         return Err(MigrateError::Nothing {
             path: path.to_owned(),
         });
     }
+    damaged::not_cut_off(path, schema)?;
     space::for_copy(path)?;
-    let made = back_up_running(path, schema.database, now);
-    made.map_err(MigrateError::BackupFailed)
+    let made = backup::back_up_stopped(path, schema.database, now, step);
+    made.map_err(|failed| damaged::or_else(path, schema, MigrateError::BackupFailed(failed)))
 }
 
 /// Compares the database with the schema without changing either; works beside a running service.
@@ -198,6 +208,7 @@ fn run(
             path: path.to_owned(),
         });
     }
+    writable::for_changes(path)?;
     restore::finish_interrupted(path, schema.database)?;
     dry_run::remove_leftovers(path)?;
     undo_interrupted(path)?;
@@ -207,13 +218,12 @@ fn run(
     let plan = Plan::new(&status, steps, target);
     let created = status.is_empty();
     if !created && plan.changes_something() {
-        space::for_migration(path)?;
+        space::for_migration(path, status.adoptable)?;
     }
     if !created && (plan.changes_something() || lock.unclean_before()) {
-        let mut inspector = open_inspector(path, &DatabaseOptions::default())?;
-        let checked = check::quick_check(&mut inspector);
+        let checked = damaged::quick_check(path, schema);
         lock.note_sound(checked.is_ok());
-        checked.map_err(|error| damage(error, path, schema))?;
+        checked?;
     }
     carry_out(path, schema, now, options, &status, &plan)
 }
@@ -239,10 +249,23 @@ fn carry_out(
         let seen = bookkeeping::data_version(&mut connection)?;
         if options.backup && !created {
             let made = backup::back_up(&mut connection, path, schema.database, now);
-            backup = Some(made.map_err(MigrateError::Backup)?);
+            let failed = |failed| damaged::or_else(path, schema, MigrateError::Backup(failed));
+            backup = Some(made.map_err(failed)?);
         }
-        adopted = unit::apply(&mut connection, schema, &plan.apply, adoption, seen, now)?;
-        unit::revert(&mut connection, schema, &plan.revert)?;
+        let done = unit::apply(&mut connection, schema, &plan.apply, adoption, seen, now).and_then(
+            |adopted| {
+                unit::revert(&mut connection, schema, &plan.revert)?;
+                Ok(adopted)
+            },
+        );
+        drop(connection);
+        adopted = done.inspect_err(|error| {
+            if let Some(made) = &backup
+                && !error.is_damage()
+            {
+                remove_superfluous(made, path, schema, status);
+            }
+        })?;
     }
     if let Some(adopted) = &mut adopted {
         adopted.name_backup(backup.as_deref());
@@ -261,6 +284,21 @@ fn carry_out(
     Ok(report)
 }
 
+/// Removes the backup of a migration that was undone: whoever tries again and again would fill the
+/// disk with them. It stays where the database is not seen to be what it was.
+fn remove_superfluous(backup: &Path, path: &Path, schema: &Schema, before: &MigrationStatus) {
+    if !self::status(path, schema).is_ok_and(|after| after == *before) {
+        return;
+    }
+    match std::fs::remove_file(backup) {
+        Ok(()) => tracing::info!(
+            backup = %backup.display(),
+            "the migration was undone, and its backup removed"
+        ),
+        Err(error) => tracing::warn!(%error, backup = %backup.display(), "a backup stays"),
+    }
+}
+
 /// Finishes what an adoption, this one or one that was interrupted, left to do after its commit.
 fn scrub_if_pending(
     path: &Path,
@@ -274,19 +312,6 @@ fn scrub_if_pending(
         tracing::info!("what was secret and in clear is gone from the file");
     }
     Ok(())
-}
-
-/// Names the newest backup beside a damaged database, since that is what comes next.
-fn damage(error: MigrateError, path: &Path, schema: &Schema) -> MigrateError {
-    let findings = match error {
-        MigrateError::Damaged { findings, .. } => findings,
-        MigrateError::Database(DatabaseError::Corrupt(text)) => vec![text],
-        other => return other,
-    };
-    MigrateError::Damaged {
-        findings,
-        newest_backup: backup::newest(path, schema.database),
-    }
 }
 
 /// Which steps to take; either list is empty.

@@ -8,7 +8,7 @@ mod violations;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -296,8 +296,11 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {source}");
+        let shown = source.to_string();
+        // Some say what their source says, to put advice behind it.
+        if !text.contains(&shown) {
+            text = text + ": " + &shown;
+        }
         next = source.source();
     }
     text

@@ -24,26 +24,11 @@ pub struct ImageFacts {
 
 /// Decodes a picture to see that it is whole; an error says what is wrong.
 pub fn inspect(bytes: &[u8]) -> Result<ImageFacts, String> {
-    let format = image::guess_format(bytes).map_err(|_| "its format is unknown".to_owned())?;
-    let media_type = match format {
-        ImageFormat::Png => "image/png",
-        ImageFormat::Jpeg => "image/jpeg",
-        ImageFormat::WebP => "image/webp",
-        other => return Err(format!("its format {other:?} is not taken")),
-    };
-    let reader = || ImageReader::with_format(Cursor::new(bytes), format);
-    let (width, height) = reader()
-        .into_dimensions()
-        .map_err(|error| format!("its size cannot be read: {error}"))?;
-    if u64::from(width) * u64::from(height) > IMAGE_PIXELS_MAX {
-        return Err(format!(
-            "{width} x {height} pixels are more than {IMAGE_PIXELS_MAX}"
-        ));
-    }
+    let (format, facts) = header(bytes)?;
     if format == ImageFormat::Png {
         decode_png(bytes)?;
     } else {
-        let mut reader = reader();
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::default();
         limits.max_alloc = Some(PIXEL_BYTES_MAX as u64);
         reader.limits(limits);
@@ -51,11 +36,40 @@ pub fn inspect(bytes: &[u8]) -> Result<ImageFacts, String> {
             .decode()
             .map_err(|error| format!("it cannot be decoded: {error}"))?;
     }
-    Ok(ImageFacts {
+    Ok(facts)
+}
+
+/// What a picture says of itself in front of its pixels, which are not looked
+/// at; an error says what is wrong.
+///
+/// # Errors
+/// When it is of no kind that is kept, or larger than allowed.
+pub fn look_at_header(bytes: &[u8]) -> Result<ImageFacts, String> {
+    header(bytes).map(|(_, facts)| facts)
+}
+
+fn header(bytes: &[u8]) -> Result<(ImageFormat, ImageFacts), String> {
+    let format = image::guess_format(bytes).map_err(|_| "its format is unknown".to_owned())?;
+    let media_type = match format {
+        ImageFormat::Png => "image/png",
+        ImageFormat::Jpeg => "image/jpeg",
+        ImageFormat::WebP => "image/webp",
+        other => return Err(format!("its format {other:?} is not taken")),
+    };
+    let (width, height) = ImageReader::with_format(Cursor::new(bytes), format)
+        .into_dimensions()
+        .map_err(|error| format!("its size cannot be read: {error}"))?;
+    if u64::from(width) * u64::from(height) > IMAGE_PIXELS_MAX {
+        return Err(format!(
+            "{width} x {height} pixels are more than {IMAGE_PIXELS_MAX}"
+        ));
+    }
+    let facts = ImageFacts {
         width,
         height,
         media_type,
-    })
+    };
+    Ok((format, facts))
 }
 
 /// Decodes a PNG to its very end, so that a cut file is seen.

@@ -20,7 +20,7 @@ pub(super) async fn of_running(data_dir: &Path, held: LockError) -> Result<Outco
         Err(source) => return Err(CommandError::Unreachable { held, source }),
     };
     let mut client = AdminServiceClient::new(channel);
-    let made = client.create_backup(CreateBackupRequest {}).await?;
+    let made = client.create_backup(CreateBackupRequest::default()).await?;
     let made = made.into_inner().backup.unwrap_or_default();
     let time = made.create_time.as_ref().and_then(from_timestamp);
     let time = time.map(to_text).unwrap_or_default();

@@ -1,16 +1,19 @@
-//! What AdminService says of this service.
+//! Administration of this service: what AdminService says of it, and what goes on
+//! without being asked.
 
 use std::sync::Arc;
 
 use service_kit::{
-    admin::{ServiceFacts, ServiceLimit},
+    admin::{Admin, ServiceFacts, ServiceLimit},
+    database::DatabaseError,
+    operations::Operations,
     server::Limits,
 };
 
 use super::schema;
 use crate::{
     config::Config,
-    core::ServiceLimits,
+    core::{Core, ServiceLimits},
     jobs::BATCH_JOBS_MAX,
     keys::{API_KEYS_MAX, Keys},
     servers::SERVERS_MAX,
@@ -19,8 +22,24 @@ use crate::{
 /// The oldest model-service that this one works with.
 const OLDEST_PEER_VERSION: &str = "0.1.0";
 
+/// Begins administration, and takes up the operations that an earlier process
+/// has left running.
+pub(super) async fn begin(
+    config: &Config,
+    port: &Limits,
+    core: &Core,
+) -> Result<(Admin, Operations), DatabaseError> {
+    let (database, clock) = (core.database.clone(), core.clock.clone());
+    let operations = Operations::new(database.clone(), clock.clone(), core.shutdown.clone());
+    let facts = facts(config, port, Arc::clone(&core.keys));
+    let admin = Admin::new(facts, database, operations.clone(), clock);
+    admin.take_up_operations().await?;
+    admin.begin_schedule(config.backups, &core.shutdown);
+    Ok((admin, operations))
+}
+
 /// The facts of this service, with the limits that it was started with.
-pub(super) fn facts(config: &Config, port: &Limits, keys: Arc<Keys>) -> ServiceFacts {
+fn facts(config: &Config, port: &Limits, keys: Arc<Keys>) -> ServiceFacts {
     ServiceFacts {
         name: "job-service",
         version: env!("CARGO_PKG_VERSION"),

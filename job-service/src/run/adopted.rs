@@ -14,6 +14,7 @@ use crate::{
     core::Core,
     error::Error,
     servers::SERVERS_MAX,
+    stop_point,
     store::{
         Connection,
         adoption::{self, ImportedServer},
@@ -110,6 +111,7 @@ pub(super) async fn import(config: &Config, core: &Arc<Core>) -> Result<(), Erro
         tracing::error!("{SETTINGS_FILE} {fault}; the servers get jobs");
         false
     });
+    stop_point::reach(stop_point::BEFORE_IMPORT).await;
     let (vault, now) = (Arc::clone(&core.vault), core.clock.now());
     let imported = database
         .write("adopt_servers", move |conn| {
@@ -117,6 +119,7 @@ pub(super) async fn import(config: &Config, core: &Arc<Core>) -> Result<(), Erro
             adoption::import_servers(conn, &vault, &list, cordon, SERVERS_MAX, now)
         })
         .await;
+    stop_point::reach(stop_point::AFTER_IMPORT).await;
     match imported {
         Ok(imported) => tell(&imported, cordon),
         // A key of logins that cannot be used is the operator's to mend; the

@@ -71,20 +71,15 @@ impl StartError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Lock(LockError::Held { .. }) => Exit::Locked,
-            Self::Migrate(error) if error.is_bad_data() => Exit::BadData,
-            Self::Database(DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_)) => {
-                Exit::BadData
-            }
+            Self::Lock(error) => error.exit(),
+            Self::Migrate(error) => error.exit(),
+            Self::Database(error) => error.exit(),
             Self::ModelService(_)
             | Self::NoKey(_)
             | Self::Vault(VaultFault::Mode { .. } | VaultFault::NotAKey { .. }) => {
                 Exit::BadConfiguration
             }
             Self::Folder { .. }
-            | Self::Lock(_)
-            | Self::Migrate(_)
-            | Self::Database(_)
             | Self::Content(_)
             | Self::Images(_)
             | Self::Vault(_)

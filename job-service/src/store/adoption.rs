@@ -3,6 +3,7 @@
 //! what remains to be done afterwards is in `finish`.
 
 mod finish;
+mod import;
 mod keys;
 mod servers;
 
@@ -12,6 +13,7 @@ use diesel::{dsl::sql, prelude::*, sql_types::Text};
 use service_kit::migrate::AdoptedTable;
 
 pub use finish::finish;
+pub use import::{JobsImport, RefusedEntry, has_new, import_jobs};
 pub use servers::{ImportedServer, begun, import_servers};
 
 /// The documented tables.

@@ -1,6 +1,8 @@
 //! The `job_images` table: which files belong to a job. The files themselves
 //! are the image store's.
 
+pub mod files;
+
 use diesel::prelude::*;
 
 use super::{schema::job_images, word};

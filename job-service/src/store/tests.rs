@@ -4,6 +4,7 @@
 mod adoption;
 mod changes;
 mod documented;
+mod importing;
 mod ownership;
 mod plans;
 mod request_ids;

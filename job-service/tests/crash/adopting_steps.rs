@@ -1,220 +1,23 @@
 //! Processes that end by themselves, as if killed, at every call of SQLite and after every
-//! statement of a migration: the next start ends well, and comes to what an undisturbed one
-//! comes to.
-//!
-//! The process is this test program again, in the folder of the database: its connections have an
-//! instrumentation that counts calls. A migration is one call of many statements; the state after
-//! one of them is reached with a migration that is cut off there, which is never committed.
+//! statement of a migration, while an older database is taken over or a first one is made: the
+//! next start ends well, and comes to what an undisturbed one comes to.
 
-use std::{
-    fs,
-    io::{IsTerminal as _, Write as _},
-    os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{os::unix::process::ExitStatusExt as _, path::PathBuf};
 
-use chrono::{DateTime, Utc};
-use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
-use diesel_migrations::{EmbeddedMigration, EmbeddedMigrations, EmbeddedName, TomlMetadataWrapper};
-use service_kit::{
-    clock::Clock,
-    database::DatabaseLock,
-    migrate::{MigrateOptions, Schema, migrate},
-};
+use service_kit::{clock::Clock, migrate::NOTHING};
 use tempfile::TempDir;
 
-use crate::legacy::{Content, Expected, backups, copy, secrets};
+use crate::{
+    legacy::{Content, Expected, backups, copy, secrets},
+    stepping::{CALLS_MAX, JOBS, Kind, MODELS, SIGABRT, Stop, Way, child, run, within},
+};
 
 /// The sample with the most in it.
 const NEWEST: &str = "2025-06-20-wal-not-checkpointed";
 /// In the ordinary run, which of the stops are tried: every so many.
 const EVERY: usize = 9;
-/// The signal of `std::process::abort`.
-const SIGABRT: i32 = 6;
 /// Fewer calls than any migration makes.
 const CALLS_MIN: usize = 30;
-/// Far more calls than any migration makes.
-const CALLS_MAX: usize = 10_000;
-
-/// One of the two databases.
-#[derive(Clone, Copy)]
-struct Kind {
-    name: &'static str,
-    file: &'static str,
-    schema: fn() -> Schema,
-}
-
-const JOBS: Kind = Kind {
-    name: "jobs",
-    file: job_service::config::DATABASE_FILE,
-    schema: job_service::run::schema,
-};
-const MODELS: Kind = Kind {
-    name: "models",
-    file: model_service::config::DATABASE_FILE,
-    schema: model_service::run::schema,
-};
-
-/// A little after the newest job of the samples.
-fn time_of_samples() -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(1_795_345_680_123).unwrap()
-}
-
-fn run(database: &Path, schema: &Schema) {
-    let lock = DatabaseLock::acquire(database, "a test").unwrap();
-    let options = MigrateOptions::default();
-    migrate(database, &lock, schema, time_of_samples(), &options).unwrap();
-}
-
-/// Where a child ends.
-enum Stop {
-    /// Before this call of SQLite, counted from 1.
-    Call(usize),
-    /// After so many statements of a migration.
-    Within {
-        migration: String,
-        statements: usize,
-    },
-}
-
-/// The folders of the migrations of a database with their texts, oldest first.
-fn migrations(kind: Kind) -> Vec<(String, String)> {
-    let all = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../migrations")
-        .join(kind.name);
-    let folders = fs::read_dir(all)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut folders: Vec<PathBuf> = folders.filter(|path| path.is_dir()).collect();
-    folders.sort();
-    let text = |folder: PathBuf| {
-        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, fs::read_to_string(folder.join("up.sql")).unwrap())
-    };
-    folders.into_iter().map(text).collect()
-}
-
-/// Where the statements of a text end, in bytes. They end with their lines.
-fn ends(sql: &str) -> Vec<usize> {
-    let (mut at, mut in_trigger, mut ends) = (0, false, Vec::new());
-    for line in sql.split_inclusive('\n') {
-        at += line.len();
-        let line = line.trim();
-        in_trigger |= line.starts_with("CREATE TRIGGER");
-        let ended = line.ends_with(';') && !line.starts_with("--");
-        if ended && (!in_trigger || line == "END;") {
-            in_trigger = false;
-            ends.push(at);
-        }
-    }
-    ends
-}
-
-/// Every place between two statements of a migration.
-fn within(kind: Kind) -> Vec<Stop> {
-    let mut all = Vec::new();
-    for (migration, sql) in migrations(kind) {
-        for statements in 1..ends(&sql).len() {
-            let migration = migration.clone();
-            all.push(Stop::Within {
-                migration,
-                statements,
-            });
-        }
-    }
-    all
-}
-
-/// The schema up to a place in a migration, and the text of the part of that migration.
-fn cut(kind: Kind, migration: &str, statements: usize) -> (Schema, String) {
-    let mut kept = migrations(kind);
-    kept.retain(|(name, _)| name.as_str() <= migration);
-    let (_, last) = kept.last_mut().unwrap();
-    last.truncate(ends(last)[statements - 1]);
-    let last = last.clone();
-    let (version, _) = migration.split_once('_').unwrap();
-    let readable_from = version.to_owned().leak();
-    let embedded: Vec<EmbeddedMigration> = kept
-        .into_iter()
-        .map(|(name, sql)| {
-            let name = EmbeddedName::new(name.leak());
-            EmbeddedMigration::new(sql.leak(), None, name, TomlMetadataWrapper::new(true))
-        })
-        .collect();
-    let migrations = EmbeddedMigrations::new(embedded.leak());
-    let schema = Schema {
-        migrations,
-        readable_from,
-        ..(kind.schema)()
-    };
-    (schema, last)
-}
-
-/// The calls of this process so far.
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-/// The call before which it ends.
-static LAST_CALL: OnceLock<usize> = OnceLock::new();
-/// The text after which it ends, and at which of its runs.
-static LAST_TEXT: OnceLock<(String, usize)> = OnceLock::new();
-static RUNS: AtomicUsize = AtomicUsize::new(0);
-
-/// What every connection of a child has.
-fn stopping() -> Option<Box<dyn Instrumentation>> {
-    Some(Box::new(|event: InstrumentationEvent<'_>| match event {
-        InstrumentationEvent::StartQuery { .. } => {
-            let call = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
-            if LAST_CALL.get() == Some(&call) {
-                std::process::abort();
-            }
-        }
-        InstrumentationEvent::FinishQuery { query, .. } => {
-            if let Some((text, run)) = LAST_TEXT.get()
-                && query.to_string() == *text
-                && RUNS.fetch_add(1, Ordering::SeqCst) + 1 == *run
-            {
-                std::process::abort();
-            }
-        }
-        _ => {}
-    }))
-}
-
-/// Reads which database it migrates and where it ends; without that it does nothing.
-#[test]
-#[ignore = "run by other tests in a process of its own"]
-fn child_migrates() {
-    let mut line = String::new();
-    if std::io::stdin().is_terminal() {
-        return;
-    }
-    std::io::stdin().read_line(&mut line).unwrap();
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let kind = match words.first() {
-        Some(&"jobs") => JOBS,
-        Some(&"models") => MODELS,
-        _ => return,
-    };
-    let schema = match words[1..] {
-        ["call", call] => {
-            LAST_CALL.set(call.parse().unwrap()).unwrap();
-            (kind.schema)()
-        }
-        ["within", migration, statements, runs] => {
-            let (schema, text) = cut(kind, migration, statements.parse().unwrap());
-            LAST_TEXT.set((text, runs.parse().unwrap())).unwrap();
-            schema
-        }
-        _ => panic!("{line}"),
-    };
-    set_default_instrumentation(stopping).unwrap();
-    run(Path::new(kind.file), &schema);
-    println!("\n{} calls", CALLS.load(Ordering::SeqCst));
-}
 
 /// A database before it is migrated, and what becomes of it.
 struct Case {
@@ -233,7 +36,7 @@ impl Case {
         let content = || {
             let folder = before(sample);
             let database = folder.path().join(kind.file);
-            run(&database, &(kind.schema)());
+            run(&database, &(kind.schema)(), None);
             Content::of(&database)
         };
         let expected = Expected::from(content(), content(), &clock);
@@ -252,23 +55,14 @@ impl Case {
     fn stopped_at(&self, stop: &Stop) -> bool {
         let folder = before(self.sample);
         let database = folder.path().join(self.kind.file);
-        let asked = match stop {
-            Stop::Call(call) => format!("{} call {call}", self.kind.name),
-            Stop::Within {
-                migration,
-                statements,
-            } => {
-                // An adoption first tries the migrations in memory, for their names.
-                let runs = if self.sample.is_some() { 2 } else { 1 };
-                format!("{} within {migration} {statements} {runs}", self.kind.name)
-            }
-        };
-        let ended = child(folder.path(), &asked);
+        // An adoption first tries the migrations in memory, for their names.
+        let text_runs = if self.sample.is_some() { 2 } else { 1 };
+        let (ended, asked) = child(self.kind, folder.path(), None, stop, text_runs);
         if ended.status.success() {
             return false;
         }
         assert_eq!(ended.status.signal(), Some(SIGABRT), "{asked}: {ended:?}");
-        run(&database, &(self.kind.schema)());
+        run(&database, &(self.kind.schema)(), None);
         self.expected.is_held_by(&database, &self.secrets, &asked);
         let backups = backups(&database);
         let finished = |path: &PathBuf| path.extension().is_some_and(|it| it == "sqlite");
@@ -291,7 +85,7 @@ impl Case {
             .take_while(|call| self.stopped_at(&Stop::Call(*call)))
             .count();
         let mut between = 0;
-        for stop in within(self.kind).iter().step_by(every) {
+        for stop in within(self.kind, Way::Up, NOTHING).iter().step_by(every) {
             assert!(self.stopped_at(stop), "a cut migration is never committed");
             between += 1;
         }
@@ -306,26 +100,6 @@ impl Case {
 /// A folder before the run.
 fn before(sample: Option<&str>) -> TempDir {
     sample.map_or_else(|| tempfile::tempdir().unwrap(), copy)
-}
-
-fn child(folder: &Path, asked: &str) -> Output {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "adopting_steps::child_migrates",
-            "--ignored",
-            "--nocapture",
-        ])
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    writeln!(stdin, "{asked}").unwrap();
-    drop(stdin);
-    child.wait_with_output().unwrap()
 }
 
 #[test]

@@ -101,19 +101,6 @@ async fn a_database_that_a_newer_program_left_open_to_this_one_is_served() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(DATABASE_FILE);
-    let text = "this is a letter and no database\n".repeat(200);
-    std::fs::write(&file, &text).unwrap();
-    for arguments in [&SERVE[..], &["migrate"]] {
-        let (ended, said) = ended(arguments, folder.path());
-        assert_eq!(ended, code(Exit::BadData), "{said}");
-    }
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
-}
-
-#[test]
 fn a_wrong_command_line_ends_as_bad_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let wrong: [&[&str]; 9] = [

@@ -147,7 +147,7 @@ async fn a_backup_that_is_made_while_jobs_come_in_holds_the_first_of_them() {
     let mut service = Service::new().await;
     let before = submit(&mut service).await;
     let mut client = admin(&service).await;
-    let making = client.create_backup(CreateBackupRequest {});
+    let making = client.create_backup(CreateBackupRequest::default());
     let submitting = async {
         for _ in 0..MEANWHILE {
             submit(&mut service).await;

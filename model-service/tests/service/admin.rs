@@ -125,7 +125,7 @@ async fn a_backup_that_is_made_while_models_are_created_holds_the_first_of_them(
         .create(model("/srv/models/before.safetensors", ""))
         .await;
     let mut client = admin(&service).await;
-    let request = CreateBackupRequest {};
+    let request = CreateBackupRequest::default();
     let making = client.create_backup(request);
     let creating = async {
         for number in 0..MEANWHILE {
@@ -153,8 +153,8 @@ async fn of_two_backups_at_once_one_is_refused_or_both_are_made_one_after_the_ot
     let service = Service::new().await;
     let (mut one, mut other) = (admin(&service).await, admin(&service).await);
     let both = futures_util::future::join(
-        one.create_backup(CreateBackupRequest {}),
-        other.create_backup(CreateBackupRequest {}),
+        one.create_backup(CreateBackupRequest::default()),
+        other.create_backup(CreateBackupRequest::default()),
     );
     let (first, second) = soon(both).await;
     let (made, refused): (Vec<_>, Vec<_>) = [first, second].into_iter().partition(Result::is_ok);
@@ -178,7 +178,7 @@ async fn administration_and_denials_are_in_the_audit_and_stay_there() {
         .await
         .unwrap();
     let mut client = admin(&service).await;
-    let denied = client.create_backup(with(CreateBackupRequest {}, &reader));
+    let denied = client.create_backup(with(CreateBackupRequest::default(), &reader));
     assert_eq!(
         soon(denied).await.unwrap_err().code(),
         Code::PermissionDenied
@@ -186,7 +186,7 @@ async fn administration_and_denials_are_in_the_audit_and_stay_there() {
     let (stranger, _) = tokens::create("stranger", &[Scope::Admin], None).unwrap();
     let unknown = service.models.list_models(with(list, &stranger)).await;
     assert_eq!(unknown.unwrap_err().code(), Code::Unauthenticated);
-    let made = soon(client.create_backup(with(CreateBackupRequest {}, &token))).await;
+    let made = soon(client.create_backup(with(CreateBackupRequest::default(), &token))).await;
     let name = made.unwrap().into_inner().backup.unwrap().name;
     drop(client);
     let Service {
@@ -236,9 +236,15 @@ async fn administration_and_denials_are_in_the_audit_and_stay_there() {
 async fn an_administrator_reads_in_the_audit_what_was_done_and_denied() {
     let (service, token, reader) = guarded().await;
     let mut client = admin(&service).await;
-    let made = soon(client.create_backup(with(CreateBackupRequest {}, &token))).await;
+    let made = soon(client.create_backup(with(CreateBackupRequest::default(), &token))).await;
     let name = made.unwrap().into_inner().backup.unwrap().name;
-    let verified = client.verify_backup(with(VerifyBackupRequest { name: name.clone() }, &token));
+    let verified = client.verify_backup(with(
+        VerifyBackupRequest {
+            name: name.clone(),
+            ..Default::default()
+        },
+        &token,
+    ));
     soon(verified).await.unwrap();
     let denied = client.list_audit_events(with(ListAuditEventsRequest::default(), &reader));
     assert_eq!(

@@ -16,6 +16,7 @@ mod inventories;
 mod models;
 mod process;
 mod references;
+mod refusals;
 mod repeats;
 mod secrets;
 mod tokens;

@@ -1,10 +1,10 @@
-//! Owns which scope each method of AdminService needs, in whichever program it
-//! is served.
+//! Owns which scope each method of AdminService and OperationService
+//! needs, in whichever program they are served.
 
 use crate::auth::Scope;
 
 /// For [`crate::auth::Access::with`].
-pub const ADMIN_RULES: [(&str, Scope); 9] = [
+pub const ADMIN_RULES: [(&str, Scope); 14] = [
     (
         "stablequeue.admin.v1.AdminService/GetServiceInfo",
         Scope::Admin,
@@ -36,6 +36,26 @@ pub const ADMIN_RULES: [(&str, Scope); 9] = [
     ("stablequeue.admin.v1.AdminService/Optimize", Scope::Admin),
     (
         "stablequeue.admin.v1.AdminService/ListAuditEvents",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.OperationService/GetOperation",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.OperationService/ListOperations",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.OperationService/WatchOperation",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.OperationService/WaitOperation",
+        Scope::Admin,
+    ),
+    (
+        "stablequeue.admin.v1.OperationService/CancelOperation",
         Scope::Admin,
     ),
 ];

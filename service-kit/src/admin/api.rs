@@ -1,22 +1,20 @@
 //! The methods of AdminService: read the request, call once, convert.
 
-use chrono::TimeDelta;
 use stablequeue_proto::admin::v1::admin_service_server::AdminService;
 use stablequeue_proto::admin::v1::{self as wire, *};
 use tonic::{Request, Response, Status};
 
+use super::backup::AskedBackup;
 use super::download::{self, BackupStream};
-use super::{Admin, AdminError, DatabaseState, ServiceLimit, audit_events};
+use super::{Admin, AdminError, DatabaseState, ServiceLimit, audit_events, request};
 use crate::audit::AuditTarget;
-use crate::clock::{from_proto_duration, from_text, to_proto_duration, to_timestamp};
-use crate::migrate::{self, AppliedMigration, NOTHING, Prune};
-use crate::page::{self, PageToken};
+use crate::auth::Caller;
+use crate::clock::{from_text, to_proto_duration, to_timestamp};
+use crate::migrate::AppliedMigration;
+use crate::operations::convert::{self, backup, wire_count};
+use crate::operations::{OperationCaller, OperationResult};
+use crate::page::PageToken;
 use crate::status::{Failure, Violations};
-
-/// What a page token of ListBackups is made for; there is no filter.
-const ALL_BACKUPS: &[u8] = b"ListBackups";
-/// Most backups that a request may let stay.
-const KEEP_MAX: usize = 1_000_000;
 
 #[tonic::async_trait]
 impl AdminService for Admin {
@@ -53,10 +51,28 @@ impl AdminService for Admin {
         request: Request<CreateBackupRequest>,
     ) -> Result<Response<CreateBackupResponse>, Status> {
         let target = AuditTarget::of(request.extensions());
-        let made = self.back_up().await.map_err(status)?;
-        target.set(&made.name);
+        let caller = caller(&request)?;
+        let background = request.get_ref().background;
+        let request_id = request::backup_id(request.get_ref())?;
+        let asked = self.begin_backup(caller, request_id).await;
+        let AskedBackup { follow, repeated } = asked.map_err(status)?;
+        let operation = if background {
+            target.set(&follow.now().id);
+            follow.now()
+        } else {
+            // Of those who begin one there are few; others may be many.
+            let _place = repeated.then(|| self.0.operations.watch_place());
+            let _place = _place.transpose().map_err(Failure::from)?;
+            self.done(follow).await.map_err(status)?
+        };
+        let made = match &operation.result {
+            Some(OperationResult::Backup(made)) => Some(made.clone()),
+            _ => None,
+        };
+        target.set(made.as_ref().map_or("", |made| &made.name));
         Ok(Response::new(CreateBackupResponse {
-            backup: Some(backup(made)),
+            backup: made.map(backup),
+            operation: Some(convert::operation(operation)),
         }))
     }
 
@@ -64,13 +80,13 @@ impl AdminService for Admin {
         &self,
         request: Request<ListBackupsRequest>,
     ) -> Result<Response<ListBackupsResponse>, Status> {
-        let (size, after) = page(request.get_ref())?;
+        let (size, after) = request::backups_page(request.get_ref())?;
         let mut backups = self.backups_after(after, size + 1).await.map_err(status)?;
         let more = backups.len() > size;
         backups.truncate(size);
         let last = backups.last().filter(|_| more);
         let next_page_token = last.map_or_else(String::new, |last| {
-            PageToken::encode(ALL_BACKUPS, &last.name)
+            PageToken::encode(request::ALL_BACKUPS, &last.name)
         });
         Ok(Response::new(ListBackupsResponse {
             backups: backups.into_iter().map(backup).collect(),
@@ -83,14 +99,22 @@ impl AdminService for Admin {
         request: Request<VerifyBackupRequest>,
     ) -> Result<Response<VerifyBackupResponse>, Status> {
         AuditTarget::note(request.extensions(), &request.get_ref().name);
-        let name = request.into_inner().name;
-        let checked = self.verify(name).await.map_err(status)?;
-        let schema_version = Some(checked.schema_version).filter(|version| version != NOTHING);
+        let caller = caller(&request)?;
+        let VerifyBackupRequest { name, background } = request.into_inner();
+        let follow = self.begin_verification(caller, name).await;
+        let operation = self.asked(follow, background).await.map_err(status)?;
+        let checked = match &operation.result {
+            Some(OperationResult::CheckedBackup(checked)) => {
+                convert::checked_backup(checked.clone())
+            }
+            _ => wire::CheckedBackup::default(),
+        };
         Ok(Response::new(VerifyBackupResponse {
-            backup: Some(backup(checked.backup)),
-            schema_version: schema_version.unwrap_or_default(),
+            backup: checked.backup,
+            schema_version: checked.schema_version,
             pre_adoption: checked.pre_adoption,
-            row_count: checked.rows,
+            row_count: checked.row_count,
+            operation: Some(convert::operation(operation)),
         }))
     }
 
@@ -116,7 +140,7 @@ impl AdminService for Admin {
         &self,
         request: Request<PruneBackupsRequest>,
     ) -> Result<Response<PruneBackupsResponse>, Status> {
-        let wanted = prune(request.get_ref())?;
+        let wanted = request::prune(request.get_ref())?;
         let pruned = self.prune(wanted).await.map_err(status)?;
         Ok(Response::new(PruneBackupsResponse {
             removed: pruned.removed.into_iter().map(backup).collect(),
@@ -126,13 +150,22 @@ impl AdminService for Admin {
 
     async fn optimize(
         &self,
-        _: Request<OptimizeRequest>,
+        request: Request<OptimizeRequest>,
     ) -> Result<Response<OptimizeResponse>, Status> {
-        let done = Self::optimize(self).await.map_err(status)?;
+        let follow = self.begin_optimization(caller(&request)?).await;
+        let background = request.get_ref().background;
+        let operation = self.asked(follow, background).await.map_err(status)?;
+        let optimized = match &operation.result {
+            Some(OperationResult::OptimizedDatabase(optimized)) => {
+                convert::optimized_database(optimized)
+            }
+            _ => wire::OptimizedDatabase::default(),
+        };
         Ok(Response::new(OptimizeResponse {
-            size_bytes: wire_bytes(done.size_bytes),
-            wal_pages: done.wal_pages,
-            checkpointed_pages: done.checkpointed_pages,
+            size_bytes: optimized.size_bytes,
+            wal_pages: optimized.wal_pages,
+            checkpointed_pages: optimized.checkpointed_pages,
+            operation: Some(convert::operation(operation)),
         }))
     }
 
@@ -146,57 +179,16 @@ impl AdminService for Admin {
     }
 }
 
-/// What is to be removed.
-fn prune(request: &PruneBackupsRequest) -> Result<Prune, Failure> {
-    let mut violations = Violations::new();
-    let keep = usize::try_from(request.keep)
-        .ok()
-        .filter(|keep| *keep <= KEEP_MAX);
-    if keep.is_none() {
-        violations.add("keep", format!("must be from 0 to {KEEP_MAX}"));
-    }
-    let keep = keep.filter(|keep| *keep > 0);
-    if request.keep == 0 && !request.pre_adoption {
-        violations.add("keep", "must be at least 1 unless pre_adoption is set");
-    }
-    let older_than = request.older_than.as_ref().map(from_proto_duration);
-    let older_than = older_than.map(|age| age.and_then(|age| TimeDelta::from_std(age).ok()));
-    if older_than == Some(None) {
-        violations.add("older_than", "must be a positive duration");
-    }
-    if older_than.is_some() && keep.is_none() {
-        violations.add("older_than", "narrows keep, which is not set");
-    }
-    violations.finish()?;
-    Ok(Prune {
-        keep,
-        older_than: older_than.flatten(),
-        pre_adoption: request.pre_adoption,
-    })
-}
-
-/// The size of the page, and the backup after which it begins.
-fn page(request: &ListBackupsRequest) -> Result<(usize, Option<String>), Failure> {
-    let mut violations = Violations::new();
-    let size = page::page_size(request.page_size).unwrap_or_else(|error| {
-        violations.add("page_size", error.to_string());
-        0
-    });
-    let after = match request.page_token.as_str() {
-        "" => None,
-        token => PageToken::decode(token, ALL_BACKUPS)
-            .map_err(|error| violations.add("page_token", error.to_string()))
-            .ok(),
-    };
-    violations.finish()?;
-    Ok((size, after))
+/// Who calls, as the row of an operation has it.
+fn caller<T>(request: &Request<T>) -> Result<OperationCaller, Failure> {
+    Caller::of(request.extensions()).map(OperationCaller::from)
 }
 
 fn limit(limit: &ServiceLimit) -> wire::ServiceLimit {
     let ServiceLimit { name, value, flag } = limit;
     wire::ServiceLimit {
         name: (*name).to_owned(),
-        value: wire_bytes(*value),
+        value: wire_count(*value),
         flag: (*flag).to_owned(),
     }
 }
@@ -216,10 +208,10 @@ fn database_status(database: String, state: DatabaseState) -> GetDatabaseStatusR
         schema_version: migrations.schema_version().to_owned(),
         applied_migrations: migrations.applied.iter().map(applied).collect(),
         pending_migrations: migrations.pending,
-        size_bytes: wire_bytes(size_bytes),
-        wal_size_bytes: wire_bytes(wal_size_bytes),
-        free_bytes: wire_bytes(free_bytes),
-        volume_free_bytes: wire_bytes(volume_free_bytes),
+        size_bytes: wire_count(size_bytes),
+        wal_size_bytes: wire_count(wal_size_bytes),
+        free_bytes: wire_count(free_bytes),
+        volume_free_bytes: wire_count(volume_free_bytes),
         last_backup: last_backup.map(backup),
         epoch,
     }
@@ -230,24 +222,6 @@ fn applied(migration: &AppliedMigration) -> wire::AppliedMigration {
         version: migration.version.clone(),
         apply_time: from_text(&migration.applied_at).map(to_timestamp),
     }
-}
-
-pub(super) fn backup(backup: migrate::Backup) -> wire::Backup {
-    let migrate::Backup {
-        name,
-        created_at,
-        size_bytes,
-    } = backup;
-    wire::Backup {
-        name,
-        create_time: Some(to_timestamp(created_at)),
-        size_bytes: wire_bytes(size_bytes),
-    }
-}
-
-/// A count as the wire carries it; what no file reaches is cut.
-pub(super) fn wire_bytes(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn status(error: AdminError) -> Status {

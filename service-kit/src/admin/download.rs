@@ -12,9 +12,9 @@ use stablequeue_proto::admin::v1::DownloadBackupResponse;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
-use super::api::{backup, wire_bytes};
 use super::{Admin, AdminError, blocking};
 use crate::migrate::{Backup, MigrateError};
+use crate::operations::convert::{backup, wire_count};
 use crate::status::Failure;
 
 /// Bytes of a chunk: under 1 MiB, and a multiple of 3, so that the base64
@@ -93,7 +93,7 @@ pub(super) fn stream(sending: Sending) -> BackupStream {
         |state| async move {
             let mut sending = state?;
             let mut message = DownloadBackupResponse {
-                offset_bytes: wire_bytes(sending.offset),
+                offset_bytes: wire_count(sending.offset),
                 ..DownloadBackupResponse::default()
             };
             if let Some((found, sha256)) = sending.head.take() {

@@ -8,6 +8,7 @@ use tonic::Code;
 
 use crate::database::DatabaseError;
 use crate::migrate::{BackupError, MigrateError};
+use crate::operations::{OperationError, Unfinished};
 use crate::status::{Failure, error_chain};
 
 /// When a caller should try again after the database was busy.
@@ -56,6 +57,12 @@ pub enum AdminError {
     /// A file beside the database could not be read.
     #[error("a file of the data folder cannot be read")]
     Io(#[from] io::Error),
+    /// It could not be begun or followed as an operation.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+    /// The operation was begun and did not succeed.
+    #[error(transparent)]
+    Ended(Failure),
     /// The database could not be read.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -78,6 +85,8 @@ impl From<AdminError> for Failure {
                 let text = format!("the backup failed and was removed: {}", error.reason);
                 Self::new(Code::Internal, "BACKUP_FAILED", text)
             }
+            AdminError::Operation(error) => error.into(),
+            AdminError::Ended(failure) => failure,
             AdminError::Database(DatabaseError::Busy | DatabaseError::Overloaded) => {
                 Self::unavailable("DATABASE_BUSY", text, RETRY_BUSY)
             }
@@ -87,6 +96,17 @@ impl From<AdminError> for Failure {
             error @ (AdminError::Migrate(_) | AdminError::Io(_) | AdminError::Database(_)) => {
                 Self::internal_because(&error)
             }
+        }
+    }
+}
+
+impl From<AdminError> for Unfinished {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Backup(BackupError {
+                cancelled: true, ..
+            }) => Self::Stopped,
+            error => Self::Failed(error.into()),
         }
     }
 }

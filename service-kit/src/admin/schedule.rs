@@ -13,6 +13,7 @@ use super::{Admin, AdminError, blocking};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::migrate::{self, Prune};
+use crate::operations::OperationCaller;
 use crate::shutdown::Shutdown;
 use crate::status::error_chain;
 
@@ -70,6 +71,8 @@ impl Admin {
             }
             wait = match self.back_up_and_prune(keep).await {
                 Ok(()) => self.until_due(every).await,
+                // The next start takes it up.
+                Err(_) if shutdown.is_requested() => return,
                 Err(error) => {
                     let error = error_chain(&error);
                     tracing::error!(error, "a backup on schedule failed; it is tried again");
@@ -94,7 +97,8 @@ impl Admin {
     }
 
     async fn back_up_and_prune(&self, keep: usize) -> Result<(), AdminError> {
-        self.back_up().await?;
+        let asked = self.begin_backup(OperationCaller::default(), None).await?;
+        self.done(asked.follow).await?;
         let prune = Prune {
             keep: Some(keep),
             ..Prune::default()

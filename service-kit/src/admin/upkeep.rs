@@ -1,8 +1,6 @@
 //! Owns what is done with backups that are there, and with the database while
 //! it is used. It does not make backups.
 
-use std::sync::Arc;
-
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, RunQueryDsl as _, SqliteConnection};
@@ -10,7 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Admin, AdminError, blocking, size_bytes};
 use crate::database::{DatabaseError, DatabaseOptions, open_writer};
-use crate::migrate::{CheckedBackup, MigrateError, Prune, Pruned, prune_backups, verify_backup};
+use crate::migrate::{MigrateError, Prune, Pruned, prune_backups, verify_backup};
+use crate::operations::{
+    Follow, NewOperation, OperationCaller, OperationKind, OperationResult, OptimizedDatabase,
+    Steps, Unfinished,
+};
 
 /// Rows of an index that are looked at to know what it is good for
 /// (<https://sqlite.org/pragma.html#pragma_analysis_limit>).
@@ -26,26 +28,52 @@ struct Checkpoint {
     checkpointed: i64,
 }
 
-/// A database that was looked after.
-#[derive(Debug)]
-pub(super) struct Optimized {
-    pub(super) size_bytes: u64,
-    pub(super) wal_pages: i64,
-    pub(super) checkpointed_pages: i64,
-}
-
 impl Admin {
-    /// The right to make, check or remove backups, which one call has at a time.
-    pub(super) fn backup_permit(&self) -> Result<OwnedSemaphorePermit, AdminError> {
-        let permit = Arc::clone(&self.0.backing_up).try_acquire_owned();
-        permit.map_err(|_| AdminError::BackupRunning)
+    /// Begins to look into a backup.
+    pub(super) async fn begin_verification(
+        &self,
+        caller: OperationCaller,
+        name: String,
+    ) -> Result<Follow, AdminError> {
+        let permit = self.backup_permit()?;
+        let (admin, wanted) = (self.clone(), name.clone());
+        blocking(move || {
+            if admin.backups()?.iter().any(|each| each.name == wanted) {
+                return Ok(());
+            }
+            Err(MigrateError::NoBackup { name: wanted }.into())
+        })
+        .await?;
+        let new = NewOperation {
+            kind: OperationKind::VerifyBackup,
+            target: name.clone(),
+            request_json: serde_json::json!({ "name": name }).to_string(),
+            caller,
+            request_id: None,
+        };
+        let admin = self.clone();
+        let work = move |_| admin.verify(name, permit);
+        Ok(self.0.operations.begin(new, work).await?)
     }
 
-    pub(super) async fn verify(&self, name: String) -> Result<CheckedBackup, AdminError> {
-        let permit = self.backup_permit()?;
-        let admin = self.clone();
-        blocking(move || {
-            let inner = &admin.0;
+    /// The work of looking into a backup that was cut off.
+    pub(super) async fn verify_again(
+        self,
+        name: String,
+        steps: Steps,
+    ) -> Result<OperationResult, Unfinished> {
+        let permit = self.next_backup_permit().await?;
+        steps.go_on()?;
+        self.verify(name, permit).await
+    }
+
+    async fn verify(
+        self,
+        name: String,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<OperationResult, Unfinished> {
+        let checked = blocking(move || {
+            let inner = &self.0;
             let checked = verify_backup(inner.database.path(), &name, &inner.facts.schema);
             drop(permit);
             checked.map_err(|error| match error {
@@ -53,8 +81,8 @@ impl Admin {
                 error if error.is_bad_data() => AdminError::NotGood { name, error },
                 error => AdminError::Migrate(error),
             })
-        })
-        .await
+        });
+        Ok(OperationResult::CheckedBackup(checked.await?))
     }
 
     pub(super) async fn prune(&self, prune: Prune) -> Result<Pruned, AdminError> {
@@ -70,29 +98,48 @@ impl Admin {
         .await
     }
 
-    /// The checkpoint is one that waits for nobody and keeps nobody waiting.
-    pub(super) async fn optimize(&self) -> Result<Optimized, AdminError> {
+    /// Begins to look after the database.
+    pub(super) async fn begin_optimization(
+        &self,
+        caller: OperationCaller,
+    ) -> Result<Follow, AdminError> {
+        let new = NewOperation {
+            kind: OperationKind::Optimize,
+            target: String::new(),
+            request_json: "{}".to_owned(),
+            caller,
+            request_id: None,
+        };
+        let admin = self.clone();
+        let work = move |steps| admin.optimize(steps);
+        Ok(self.0.operations.begin(new, work).await?)
+    }
+
+    /// The work of looking after the database. The checkpoint is one that waits
+    /// for nobody and keeps nobody waiting.
+    pub(super) async fn optimize(self, steps: Steps) -> Result<OperationResult, Unfinished> {
         let analyse = |connection: &mut SqliteConnection| {
             connection.batch_execute(&format!(
                 "PRAGMA analysis_limit = {ANALYSIS_ROWS}; PRAGMA optimize(0x10002)"
             ))?;
             Ok::<_, DatabaseError>(())
         };
-        self.0.database.write("optimize", analyse).await?;
-        let admin = self.clone();
-        blocking(move || {
-            let path = admin.0.database.path();
+        let analysed = self.0.database.write("optimize", analyse).await;
+        analysed.map_err(AdminError::from)?;
+        steps.go_on()?;
+        let optimized = blocking(move || {
+            let path = self.0.database.path();
             let mut connection = open_writer(path, &DatabaseOptions::default())?;
             let Checkpoint { log, checkpointed } =
                 diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)")
                     .get_result(&mut connection)
                     .map_err(DatabaseError::from)?;
-            Ok(Optimized {
+            Ok(OptimizedDatabase {
                 size_bytes: size_bytes(path.to_owned())?,
                 wal_pages: log.max(0),
                 checkpointed_pages: checkpointed.max(0),
             })
-        })
-        .await
+        });
+        Ok(OperationResult::OptimizedDatabase(optimized.await?))
     }
 }

@@ -1,20 +1,25 @@
 //! The commands `backup` and `backups`: make, list, verify, restore, prune.
 
+use std::io;
+use std::ops::ControlFlow;
+
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 
-use super::{CommandError, Outcome, Subject};
+use super::{CommandError, Counted, Outcome, Progress, Subject};
 use crate::clock::to_text;
+use crate::database::DatabaseLock;
 use crate::exit::Exit;
 use crate::migrate::{
-    self as engine, Backup, CheckedBackup, Prune, back_up_stopped, prune_backups, restore,
-    verify_backup,
+    self as engine, Backup, CheckedBackup, CopyProgress, Prune, Replaced, back_up_stopped,
+    prune_backups, restore, verify_backup,
 };
 
 /// What to do with backups. `D` says where the database is.
 #[derive(Debug, Clone, Subcommand)]
 pub enum BackupsCommand<D: Args> {
-    /// Show the backups beside the database, newest first.
+    /// Show the backups beside the database, newest first, and behind them the
+    /// databases that restores have put aside.
     List(D),
     /// Check backups: their integrity, their references, and that this program
     /// knows their schema.
@@ -65,7 +70,7 @@ pub struct PruneArgs<D: Args> {
 #[derive(Debug, Clone, Args)]
 pub struct PruneRule {
     /// How many of the newest stay.
-    #[arg(long, required_unless_present = "pre_adoption",
+    #[arg(long, required_unless_present_any = ["pre_adoption", "replaced"],
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub keep: Option<u32>,
     /// Of the others, only those older than this go.
@@ -75,6 +80,9 @@ pub struct PruneRule {
     /// clear.
     #[arg(long)]
     pub pre_adoption: bool,
+    /// The databases that restores have put aside go, all of them.
+    #[arg(long)]
+    pub replaced: bool,
 }
 
 impl PruneRule {
@@ -107,8 +115,22 @@ impl<D: Args> BackupsCommand<D> {
 /// [`CommandError::Lock`] when it runs: the service makes the backup then.
 pub fn back_up(subject: &Subject<'_>) -> Result<Outcome, CommandError> {
     let lock = subject.lock()?;
-    let made = back_up_stopped(subject.path, &lock, subject.schema, subject.clock.now())?;
-    Ok(Outcome::clean(row(&made)))
+    Ok(Outcome::clean(row(&make(subject, &lock)?)))
+}
+
+/// Makes a backup of a database that no service uses, and shows how far it is.
+///
+/// # Errors
+/// [`CommandError`]; nothing is left of the copy then.
+pub fn make(subject: &Subject<'_>, lock: &DatabaseLock) -> Result<Backup, CommandError> {
+    let mut progress = Progress::begin("copying the database", Counted::Bytes, subject.clock);
+    let mut step = |copied: CopyProgress| {
+        progress.at(copied.done_bytes, copied.total_bytes);
+        ControlFlow::Continue(())
+    };
+    let now = subject.clock.now();
+    let made = back_up_stopped(subject.path, lock, subject.schema, now, &mut step);
+    Ok(made?)
 }
 
 /// Does what is asked with backups.
@@ -130,19 +152,24 @@ pub fn backups<D: Args>(
 
 fn all(subject: &Subject<'_>) -> Result<Vec<Backup>, CommandError> {
     let found = engine::backups(subject.path, subject.schema.database);
-    found.map_err(|source| CommandError::Io {
+    in_folder(subject, found)
+}
+
+fn in_folder<T>(subject: &Subject<'_>, done: io::Result<T>) -> Result<T, CommandError> {
+    done.map_err(|source| CommandError::Io {
         path: subject.path.to_owned(),
         source,
     })
 }
 
 fn list(subject: &Subject<'_>) -> Result<Outcome, CommandError> {
-    let rows: Vec<String> = all(subject)?.iter().map(row).collect();
-    Ok(Outcome::clean(if rows.is_empty() {
-        NONE.to_owned()
-    } else {
-        rows.join("\n")
-    }))
+    let mut rows: Vec<String> = all(subject)?.iter().map(row).collect();
+    if rows.is_empty() {
+        rows.push(NONE.to_owned());
+    }
+    let aside = engine::replaced(subject.path, subject.schema.database);
+    rows.extend(in_folder(subject, aside)?.iter().map(aside_row));
+    Ok(Outcome::clean(rows.join("\n")))
 }
 
 const NONE: &str = "there is no backup";
@@ -154,6 +181,16 @@ fn row(backup: &Backup) -> String {
         size_bytes,
     } = backup;
     format!("{name}  {}  {size_bytes} bytes", to_text(*created_at))
+}
+
+fn aside_row(aside: &Replaced) -> String {
+    let Replaced {
+        name,
+        replaced_at,
+        size_bytes,
+    } = aside;
+    let time = to_text(*replaced_at);
+    format!("{name}  {time}  {size_bytes} bytes  put aside by a restore")
 }
 
 fn verify(name: Option<&str>, subject: &Subject<'_>) -> Result<Outcome, CommandError> {
@@ -177,7 +214,10 @@ fn verify(name: Option<&str>, subject: &Subject<'_>) -> Result<Outcome, CommandE
 /// Every backup is looked at, also behind a damaged one.
 fn verify_all(subject: &Subject<'_>) -> Result<Outcome, CommandError> {
     let (mut lines, mut exit) = (Vec::new(), Exit::Clean);
-    for backup in all(subject)? {
+    let backups = all(subject)?;
+    let mut progress = Progress::begin("checking the backups", Counted::Things, subject.clock);
+    for (done, backup) in (0..).zip(&backups) {
+        progress.at(done, backups.len() as u64);
         match verify_backup(subject.path, &backup.name, subject.schema) {
             Ok(checked) => lines.push(good(&checked)),
             Err(error) => {
@@ -239,6 +279,15 @@ fn prune(rule: &PruneRule, subject: &Subject<'_>) -> Result<Outcome, CommandErro
             "{} stays, as it is the newest good one; make a backup and prune again",
             spared.name
         ));
+    }
+    if rule.replaced {
+        let removed = engine::remove_replaced(subject.path, subject.schema.database);
+        let removed = in_folder(subject, removed)?;
+        lines.extend(
+            removed
+                .iter()
+                .map(|aside| format!("removed {}", aside.name)),
+        );
     }
     if lines.is_empty() {
         lines.push("nothing to remove".to_owned());

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::database::{DatabaseError, LockError};
+use crate::database::LockError;
 use crate::exit::Exit;
 use crate::migrate::MigrateError;
 
@@ -38,15 +38,9 @@ impl CommandError {
     /// How the program ends because of it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Lock(LockError::Held { .. }) => Exit::Locked,
-            Self::Migrate(error) if error.is_bad_data() => Exit::BadData,
-            Self::Migrate(MigrateError::UnknownVersion { .. }) => Exit::BadConfiguration,
-            Self::Migrate(MigrateError::Database(
-                DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_),
-            )) => Exit::BadData,
-            Self::Lock(_) | Self::Migrate(_) | Self::Io { .. } | Self::Report { .. } => {
-                Exit::Failure
-            }
+            Self::Lock(error) => error.exit(),
+            Self::Migrate(error) => error.exit(),
+            Self::Io { .. } | Self::Report { .. } => Exit::Failure,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The command `migrate`: look, try, do.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::report::write;
 use super::{CommandError, Outcome, Subject};
@@ -49,24 +50,51 @@ pub fn migrate(args: &MigrationArgs, subject: &Subject<'_>) -> Result<Outcome, C
     if args.status {
         return status(subject);
     }
+    let lock = locked(subject)?;
+    if args.dry_run {
+        return dry_run(args, subject, &lock);
+    }
+    let report = carry_out(args, subject, &lock)?;
+    if let Some(path) = &args.report {
+        write_report(path, &report)?;
+    }
+    Ok(Outcome::clean(told(&report, args.verbose)))
+}
+
+/// The same where the service goes on with the database after that, which it keeps locked; neither
+/// a status nor a dry run is told, and no report is written.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn migrate_locked(
+    args: &MigrationArgs,
+    subject: &Subject<'_>,
+) -> Result<(MigrationReport, DatabaseLock), CommandError> {
+    let lock = locked(subject)?;
+    let report = carry_out(args, subject, &lock)?;
+    Ok((report, lock))
+}
+
+/// The lock of the database, whose folder is made if it is missing.
+fn locked(subject: &Subject<'_>) -> Result<DatabaseLock, CommandError> {
     if let Some(folder) = subject.path.parent() {
         std::fs::create_dir_all(folder).map_err(|source| CommandError::Io {
             path: folder.to_owned(),
             source,
         })?;
     }
-    let lock = subject.lock()?;
-    if args.dry_run {
-        return dry_run(args, subject, &lock);
-    }
-    let report = carry_out(args, subject, &lock)?;
-    if let Some(path) = &args.report {
-        write(path, &report).map_err(|source| CommandError::Report {
-            path: path.clone(),
-            source,
-        })?;
-    }
-    Ok(Outcome::clean(told(&report, args.verbose)))
+    subject.lock()
+}
+
+/// Writes what was done as JSON, whole or not at all, readable by its owner only.
+///
+/// # Errors
+/// [`CommandError::Report`].
+pub fn write_report(path: &Path, report: &impl Serialize) -> Result<(), CommandError> {
+    write(path, report).map_err(|source| CommandError::Report {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn carry_out(
@@ -176,8 +204,9 @@ fn described(found: &MigrationStatus, subject: &Subject<'_>) -> String {
     text
 }
 
-/// What a migration did. The first line is for scripts.
-fn told(report: &MigrationReport, verbose: bool) -> String {
+/// What a migration did, for the terminal. The first line is for scripts.
+#[must_use]
+pub fn told(report: &MigrationReport, verbose: bool) -> String {
     let mut text = format!("schema version {}", report.schema_version);
     if verbose {
         for version in &report.applied {

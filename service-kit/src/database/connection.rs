@@ -71,13 +71,22 @@ pub(super) fn open_reader(
     Ok(connection)
 }
 
-/// A connection that cannot change the file at all, not even by a checkpoint when it closes.
+/// A connection that cannot change what the database holds, also not by undoing what a killed
+/// program left in a journal or by moving a log into the file when it closes.
 pub(crate) fn open_inspector(
     path: &Path,
     options: &DatabaseOptions,
 ) -> Result<SqliteConnection, DatabaseError> {
-    let mut connection = SqliteConnection::establish(&read_only_uri(plain(path)?))?;
+    let text = plain(path)?;
+    let left = ["-wal", "-journal"].map(|ending| sibling(path, ending).exists());
+    // Whoever reads a database in WAL mode makes SQLite's two files beside it, and only a
+    // connection that could write removes them again. Where nothing was left there is nothing that
+    // this one could undo or move.
+    let could_write = left == [false, false];
+    let uri = uri(text, if could_write { "rw" } else { "ro" });
+    let mut connection = SqliteConnection::establish(&uri)?;
     apply_limits(&mut connection, options)?;
+    connection.batch_execute("PRAGMA query_only = ON;")?;
     Ok(connection)
 }
 
@@ -111,13 +120,13 @@ fn plain(path: &Path) -> Result<&str, DatabaseError> {
     Ok(text)
 }
 
-/// The path as a read-only URI (<https://sqlite.org/uri.html>).
-fn read_only_uri(path: &str) -> String {
+/// The path as a URI that makes no file (<https://sqlite.org/uri.html>).
+fn uri(path: &str, mode: &str) -> String {
     let escaped = path
         .replace('%', "%25")
         .replace('?', "%3f")
         .replace('#', "%23");
-    format!("file:{escaped}?mode=ro")
+    format!("file:{escaped}?mode={mode}")
 }
 
 #[cfg(test)]
@@ -150,6 +159,42 @@ mod tests {
             DatabaseError::from(refused),
             DatabaseError::ReadOnly
         ));
+    }
+
+    #[test]
+    fn an_inspector_leaves_no_file_beside_a_database_that_was_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let options = DatabaseOptions::default();
+        let mut writer = open_writer(&path, &options).unwrap();
+        writer.batch_execute("CREATE TABLE t (a)").unwrap();
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        drop(writer);
+        assert_eq!(files(), 1);
+        let mut inspector = open_inspector(&path, &options).unwrap();
+        inspector.batch_execute("SELECT a FROM t").unwrap();
+        assert_eq!(files(), 3, "it is in WAL mode");
+        drop(inspector);
+        assert_eq!(files(), 1);
+    }
+
+    #[test]
+    fn an_inspector_moves_no_log_into_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let options = DatabaseOptions::default();
+        let mut writer = open_writer(&path, &options).unwrap();
+        writer.batch_execute("CREATE TABLE t (a)").unwrap();
+        // What a killed program leaves.
+        let copy = folder.path().join("copy.sqlite");
+        for ending in ["", "-wal"] {
+            std::fs::copy(sibling(&path, ending), sibling(&copy, ending)).unwrap();
+        }
+        let log = std::fs::read(sibling(&copy, "-wal")).unwrap();
+        let mut inspector = open_inspector(&copy, &options).unwrap();
+        inspector.batch_execute("SELECT a FROM t").unwrap();
+        drop(inspector);
+        assert_eq!(std::fs::read(sibling(&copy, "-wal")).unwrap(), log);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use diesel::ConnectionError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use crate::exit::Exit;
+
 /// Why a command or a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -22,10 +24,16 @@ pub enum DatabaseError {
     #[error("the database is damaged ({0}); stop the service and restore a backup")]
     Corrupt(String),
     /// The file is something else than an SQLite database; the text is SQLite's.
-    #[error("the file is not an SQLite database ({0})")]
+    #[error(
+        "the file is not an SQLite database ({0}); stop the service and restore a backup, or \
+         choose another data folder"
+    )]
     NotADatabase(String),
     /// The operating system refused or failed; the text says what.
-    #[error("the database cannot be read or written ({0})")]
+    #[error(
+        "the database cannot be read or written ({0}); look at the disk, its free space and the \
+         system's log"
+    )]
     Io(String),
     /// Too much is waiting already; nothing was done, trying later is safe.
     #[error("too many operations are waiting for the database")]
@@ -85,6 +93,16 @@ impl DatabaseError {
             }
             DieselError::RollbackErrorOnCommit { commit_error, .. } => Self::classify(commit_error),
             _ => None,
+        }
+    }
+
+    /// How a program ends because of it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Busy => Exit::Locked,
+            Self::Corrupt(_) | Self::NotADatabase(_) => Exit::BadData,
+            _ => Exit::Failure,
         }
     }
 

@@ -7,6 +7,8 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::exit::Exit;
+
 use super::filesystem::{network_file_system, resolved, sibling};
 
 /// Longest holder text that is read from a lock file, in bytes.
@@ -33,13 +35,37 @@ pub enum LockError {
         kind: String,
     },
     /// The lock file could not be made, read or written.
-    #[error("cannot lock the database with {path}: {source}")]
+    #[error("cannot lock the database with {path}: {source}; {}", advice(.source))]
     Io {
         /// The lock file.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+impl LockError {
+    /// How a program ends because of it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Held { .. } => Exit::Locked,
+            Self::NetworkFileSystem { .. } | Self::Io { .. } => Exit::Failure,
+        }
+    }
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "the user that this program runs as must be able to write this file and its folder, \
+             so look at their owners and modes, and whether the volume is mounted read-only"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full: free some space"
+        }
+        _ => "look at the disk and the system's log",
+    }
 }
 
 /// The exclusive right to write one database, until it is dropped.

@@ -9,6 +9,7 @@ mod functions;
 mod kept;
 mod others;
 mod report;
+mod row;
 mod scrub;
 mod statements;
 mod table;
@@ -22,6 +23,7 @@ use diesel::prelude::*;
 use super::MigrateError;
 use super::bookkeeping;
 pub use report::{AdoptedTableReport, AdoptionReport, ColumnCount, SetAside};
+pub use row::{KeptAs, OlderRows, OlderValue};
 pub(super) use scrub::{scrub, scrub_is_pending};
 use table::Found;
 

@@ -2,30 +2,38 @@
 //!
 //! Does not delete finished backups and does not restore them.
 //!
-//! The copy is made by VACUUM INTO, which reads one moment of the database
-//! (<https://sqlite.org/lang_vacuum.html#vacuuminto>) and cannot join a transaction of ours. So row
-//! counts are compared only where nobody else writes: a database that moves on has other counts
-//! by the time they are taken. What is compared beside a running writer is what cannot move:
-//! integrity, references, schema, and which database it is.
+//! The copy is made by SQLite's online backup, page by page, and not by VACUUM INTO: that writes as
+//! fast as the disk takes it, and the syncs of a service's commits wait behind it. Free pages are
+//! copied too, and with them what was deleted and not yet overwritten, as in the database itself;
+//! where an adoption has yet to scrub them ([`super::adopt`]), the copy is scrubbed instead.
+//!
+//! The copy has a transaction of its own. So row counts are compared only where nobody else
+//! writes: a database that moves on has other counts by the time they are taken. What is compared
+//! beside a running writer is what cannot move: integrity, references, schema, and which database
+//! it is.
 
-use std::fs::{self, File, OpenOptions};
+mod copy;
+
+use std::fs::{self, File};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 
-use crate::database::{DatabaseError, DatabaseOptions, open_inspector, sibling};
+use crate::database::{DatabaseError, DatabaseOptions, open_adopter, open_inspector, sibling};
 
-use super::backups::{Backup, backup, backups, beside, name_of};
-use super::{MigrateError, bookkeeping, check};
+use super::backups::{Backup, backup, beside, name_of};
+use super::{MigrateError, adopt, bookkeeping, check};
+use copy::{NoCopy, Pace, copy};
 
 /// What a backup is called while it is not yet verified.
 const UNFINISHED: &str = ".partial";
 
-/// What SQLite has beside it, which a killed program leaves too.
-const UNFINISHED_JOURNAL: &str = ".partial-journal";
+/// What it and SQLite's files beside it are called, which a killed program leaves.
+const LEFT: [&str; 3] = [UNFINISHED, ".partial-journal", ".partial-wal"];
 
 /// How many later milliseconds are tried when a backup of that name exists.
 const NAMES_MAX: i64 = 1_000;
@@ -38,6 +46,27 @@ pub struct BackupError {
     pub path: PathBuf,
     /// What is wrong.
     pub reason: String,
+    /// Whether nothing is wrong but that whoever asked for it ended it.
+    pub cancelled: bool,
+}
+
+impl BackupError {
+    fn failed(path: &Path, reason: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            reason,
+            cancelled: false,
+        }
+    }
+}
+
+/// How far a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// Bytes of the database that are in the copy, on disk; it only grows.
+    pub done_bytes: u64,
+    /// Bytes that will be in it; the same from the first step to the last.
+    pub total_bytes: u64,
 }
 
 /// What a copy is compared with.
@@ -49,6 +78,15 @@ enum Beside {
     Writer,
 }
 
+impl Beside {
+    fn pace(self) -> Pace {
+        match self {
+            Self::Nobody => Pace::FULL,
+            Self::Writer => Pace::BESIDE_WRITER,
+        }
+    }
+}
+
 /// Copies the database behind `connection`, to which nobody else writes, the content of its
 /// write-ahead log included, and returns where the copy is: on disk, readable by its owner only,
 /// checked and compared.
@@ -58,24 +96,56 @@ pub(super) fn back_up(
     name: &str,
     now: DateTime<Utc>,
 ) -> Result<PathBuf, BackupError> {
-    make(connection, database, name, now, Beside::Nobody)
+    make(connection, database, name, now, Beside::Nobody, &mut go_on)
+}
+
+/// For whoever lets a copy go on to its end.
+fn go_on(_: CopyProgress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Copies the database at `path`, which no service uses, whatever its schema is; `step` as in
+/// [`back_up_running`].
+pub(super) fn back_up_stopped(
+    path: &Path,
+    name: &str,
+    now: DateTime<Utc>,
+    step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
+) -> Result<Backup, BackupError> {
+    inspect_and_make(path, name, now, Beside::Nobody, step)
 }
 
 /// Copies the database at `path` while its service goes on reading and writing; everything that
 /// was acknowledged before the call is in the copy. Blocks until the copy is on disk and checked.
 ///
+/// `step` is told how far the copy is: before the first page, after every step, and the last time
+/// when all of it is there and is yet to be checked; when it breaks, the copy ends. The copy takes
+/// twice as long as the disk needs, so that the service's commits find the disk free.
+///
 /// Whoever calls holds the database's lock and makes one backup at a time.
 ///
 /// # Errors
-/// [`BackupError`]; nothing is left of the copy then.
-pub fn back_up_running(path: &Path, name: &str, now: DateTime<Utc>) -> Result<Backup, BackupError> {
-    let failed = |reason: String| BackupError {
-        path: path.to_owned(),
-        reason,
-    };
+/// [`BackupError`], which says whether `step` broke; nothing is left of the copy then.
+pub fn back_up_running(
+    path: &Path,
+    name: &str,
+    now: DateTime<Utc>,
+    step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
+) -> Result<Backup, BackupError> {
+    inspect_and_make(path, name, now, Beside::Writer, step)
+}
+
+fn inspect_and_make(
+    path: &Path,
+    name: &str,
+    now: DateTime<Utc>,
+    beside: Beside,
+    step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
+) -> Result<Backup, BackupError> {
+    let failed = |reason: String| BackupError::failed(path, reason);
     let mut connection = open_inspector(path, &DatabaseOptions::default())
         .map_err(|error| failed(error.to_string()))?;
-    let made = make(&mut connection, path, name, now, Beside::Writer)?;
+    let made = make(&mut connection, path, name, now, beside, step)?;
     let found = backup(&made, name).map_err(|error| failed(error.to_string()))?;
     found.ok_or_else(|| failed(format!("{} was removed at once", made.display())))
 }
@@ -86,60 +156,66 @@ fn make(
     name: &str,
     now: DateTime<Utc>,
     beside: Beside,
+    step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
 ) -> Result<PathBuf, BackupError> {
     let path = free_path(database, name, now)?;
     let unfinished = sibling(&path, UNFINISHED);
-    let failed = |reason: String| BackupError {
-        path: path.clone(),
-        reason,
-    };
-    remove_unfinished_backups(database, name).map_err(|error| failed(error.to_string()))?;
-    let made = copy(connection, &unfinished)
-        .and_then(|()| verify(connection, &unfinished, beside))
-        .and_then(|()| publish(&unfinished, &path).map_err(|error| error.to_string()));
-    if let Err(reason) = made {
-        // The reason counts; a file that cannot be removed is removed before the next backup.
-        let _ = fs::remove_file(&unfinished);
-        return Err(failed(reason));
+    remove_unfinished_backups(database, name)
+        .map_err(|error| BackupError::failed(&path, error.to_string()))?;
+    let made = copy(database, &unfinished, beside.pace(), step).and_then(|()| {
+        scrub(&unfinished)
+            .and_then(|()| verify(connection, &unfinished, beside))
+            .and_then(|()| publish(&unfinished, &path).map_err(|error| error.to_string()))
+            .map_err(NoCopy::Failed)
+    });
+    if let Err(no_copy) = made {
+        // The reason counts; files that cannot be removed are removed before the next backup.
+        let _ = remove_unfinished_backups(database, name);
+        return Err(match no_copy {
+            NoCopy::Cancelled => BackupError {
+                cancelled: true,
+                ..BackupError::failed(&path, "it was cancelled".to_owned())
+            },
+            NoCopy::Failed(reason) => BackupError::failed(&path, reason),
+        });
     }
     tracing::info!(backup = %path.display(), "the database was backed up");
     Ok(path)
 }
 
-/// Copies the database behind `connection`, to which nobody else writes, into a new file that only
-/// its owner can read, and compares the two.
+/// Copies the database at `database`, to which nobody else writes, into a new file that only its
+/// owner can read, and compares it with what `connection` sees.
 pub(super) fn copy_verified(
     connection: &mut SqliteConnection,
+    database: &Path,
     target: &Path,
 ) -> Result<(), MigrateError> {
-    copy(connection, target)
-        .and_then(|()| verify(connection, target, Beside::Nobody))
-        .map_err(|reason| MigrateError::Copy {
-            path: target.to_owned(),
-            reason,
-        })
+    let made = match copy(database, target, Beside::Nobody.pace(), &mut go_on) {
+        Ok(()) => verify(connection, target, Beside::Nobody),
+        Err(NoCopy::Failed(reason)) => Err(reason),
+        Err(NoCopy::Cancelled) => Err("it was cancelled".to_owned()),
+    };
+    made.map_err(|reason| MigrateError::Copy {
+        path: target.to_owned(),
+        reason,
+    })
 }
 
-/// The newest backup beside `database`.
-pub(super) fn newest(database: &Path, name: &str) -> Option<PathBuf> {
-    let newest = backups(database, name).ok()?.into_iter().next()?;
-    Some(database.with_file_name(newest.name))
-}
-
-fn copy(connection: &mut SqliteConnection, target: &Path) -> Result<(), String> {
-    let text = target.to_str().ok_or("its path is not valid UTF-8")?;
-    // VACUUM INTO takes an empty file that exists; made here, nobody else can ever read it.
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(target).map_err(|error| error.to_string())?;
-    diesel::sql_query("VACUUM INTO ?")
-        .bind::<Text, _>(text)
-        .execute(connection)
-        .map_err(|error| DatabaseError::from(error).to_string())?;
-    // VACUUM INTO does not sync.
-    file.sync_all().map_err(|error| error.to_string())
+/// Rewrites the copy without its free pages where the database has yet to be scrubbed: they hold
+/// what an adoption removed because it is secret.
+fn scrub(target: &Path) -> Result<(), String> {
+    let scrubbed = || -> Result<(), DatabaseError> {
+        let mut copy = open_adopter(target, &DatabaseOptions::default())?;
+        let ours = bookkeeping::tables(&mut copy)?;
+        if ours.iter().any(|table| table == bookkeeping::META_TABLE)
+            && adopt::scrub_is_pending(&mut copy)?
+        {
+            // What VACUUM sorts is as large as the database: not in memory.
+            copy.batch_execute("PRAGMA temp_store = FILE; VACUUM;")?;
+        }
+        Ok(())
+    };
+    scrubbed().map_err(|error| error.to_string())
 }
 
 fn verify(connection: &mut SqliteConnection, target: &Path, beside: Beside) -> Result<(), String> {
@@ -158,7 +234,7 @@ fn difference(
 ) -> Result<Option<&'static str>, MigrateError> {
     let mut copy = open_inspector(target, &DatabaseOptions::default())?;
     check::integrity_check(&mut copy)?;
-    if check::schema_text(connection)? != check::schema_text(&mut copy)? {
+    if schema(connection)? != schema(&mut copy)? {
         return Ok(Some("its schema is not the database's"));
     }
     match beside {
@@ -179,6 +255,13 @@ fn difference(
         }
     }
     Ok(None)
+}
+
+/// The schema without SQLite's statistics, which a service may make for the first time meanwhile.
+fn schema(connection: &mut SqliteConnection) -> QueryResult<Vec<String>> {
+    let mut schema = check::schema_text(connection)?;
+    schema.retain(|made| !made.starts_with("table sqlite_stat"));
+    Ok(schema)
 }
 
 /// Gives the verified file its name, for good.
@@ -202,15 +285,13 @@ fn free_path(database: &Path, name: &str, now: DateTime<Utc>) -> Result<PathBuf,
             return Ok(path);
         }
     }
-    Err(BackupError {
-        path,
-        reason: "too many backups have that name".to_owned(),
-    })
+    let reason = "too many backups have that name".to_owned();
+    Err(BackupError::failed(&path, reason))
 }
 
 /// Removes what a killed program left; the lock of the database makes sure that none is in use.
 pub(crate) fn remove_unfinished_backups(database: &Path, name: &str) -> io::Result<()> {
-    for ending in [UNFINISHED, UNFINISHED_JOURNAL] {
+    for ending in LEFT {
         let left = beside(database, name, ending)?;
         left.iter().try_for_each(fs::remove_file)?;
     }

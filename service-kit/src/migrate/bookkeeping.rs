@@ -22,7 +22,7 @@ pub(super) const DIESEL_TABLE: &str = "__diesel_schema_migrations";
 pub(super) const OUR_TABLE: &str = "stablequeue_migrations";
 
 /// Our table of facts about the database as a whole.
-const META_TABLE: &str = "stablequeue_meta";
+pub(super) const META_TABLE: &str = "stablequeue_meta";
 
 /// The fact which programs may open the database although they do not know all its migrations.
 const OLDEST_SCHEMA_VERSION: &str = "oldest_schema_version";

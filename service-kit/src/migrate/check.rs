@@ -32,7 +32,7 @@ fn run(connection: &mut SqliteConnection, pragma: &str) -> Result<(), MigrateErr
     }
     Err(MigrateError::Damaged {
         findings,
-        newest_backup: None,
+        last_good_backup: None,
     })
 }
 

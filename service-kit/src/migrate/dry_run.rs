@@ -69,10 +69,10 @@ pub fn dry_run(
     status.admit(version)?;
     let copy = Copy(sibling(path, COPY));
     if !status.is_empty() {
-        space::for_migration(path)?;
+        space::for_migration(path, status.adoptable)?;
         let mut original = open_inspector(path, &DatabaseOptions::default())?;
         check::quick_check(&mut original).map_err(|error| damage(error, path, schema))?;
-        backup::copy_verified(&mut original, &copy.0)?;
+        backup::copy_verified(&mut original, path, &copy.0)?;
     }
     let before = copy.rows()?;
     let plan = Plan::new(&status, &steps, version);

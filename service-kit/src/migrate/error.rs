@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::database::DatabaseError;
+use crate::exit::Exit;
 
 use super::BackupError;
 
@@ -41,6 +42,19 @@ pub enum MigrateError {
         /// The unknown versions.
         versions: Vec<String>,
     },
+    /// It has migrations that this program lacks, although it has later ones.
+    #[error(
+        "the database has the migrations {}, which this program lacks although its own go on to \
+         {program}: the program is not of the line of versions that made the database; start \
+         the released program, or restore a backup from before",
+        .versions.join(", ")
+    )]
+    Gap {
+        /// The versions that are missing here.
+        versions: Vec<String>,
+        /// The newest migration of this program.
+        program: String,
+    },
     /// The text of a migration is not the one that was applied.
     #[error(
         "migration {version} of this program is not the text that was applied to the database; \
@@ -52,8 +66,9 @@ pub enum MigrateError {
     },
     /// A migration is older than one that is applied already.
     #[error(
-        "migration {version} is not applied although the later {applied} is; this program was \
-         not built from a line of versions that the database has seen"
+        "migration {version} is not applied although the later {applied} is: the program is not \
+         of the line of versions that made the database; start the released program that \
+         migrated it last, or restore a backup from before {applied}"
     )]
     OutOfOrder {
         /// The migration that is missing.
@@ -76,13 +91,53 @@ pub enum MigrateError {
     #[error(
         "the database is damaged: {}; {}",
         .findings.join("; "),
-        restore_advice(.newest_backup)
+        advice(.last_good_backup)
     )]
     Damaged {
         /// What SQLite's check found.
         findings: Vec<String>,
-        /// The newest backup beside the database.
-        newest_backup: Option<PathBuf>,
+        /// The newest good backup beside the database.
+        last_good_backup: Option<PathBuf>,
+    },
+    /// The end of the file is missing.
+    #[error(
+        "the database {} is cut off: it has {size_bytes} bytes and was made of {wanted_bytes}, \
+         perhaps by a copy that did not end; {}",
+        .path.display(),
+        advice(.last_good_backup)
+    )]
+    CutOff {
+        /// The database.
+        path: PathBuf,
+        /// Bytes that it has.
+        size_bytes: u64,
+        /// Bytes that it had.
+        wanted_bytes: u64,
+        /// The newest good backup beside the database.
+        last_good_backup: Option<PathBuf>,
+    },
+    /// The file is something else.
+    #[error("{} is not an SQLite database ({text}); {}", .path.display(), advice(.last_good_backup))]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        text: String,
+        /// The newest good backup beside it.
+        last_good_backup: Option<PathBuf>,
+    },
+    /// The file or its folder cannot be written by this process.
+    #[error(
+        "{} cannot be written: {source}; the user that this program runs as must be able to \
+         write the database and its folder, so look at their owners and modes, and whether the \
+         volume is mounted read-only",
+        .path.display()
+    )]
+    NotWritable {
+        /// The file or the folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
     },
     /// The database file is missing or empty while its write-ahead log is there.
     #[error(
@@ -94,7 +149,7 @@ pub enum MigrateError {
         wal: PathBuf,
     },
     /// The asked-for version is none of this program's.
-    #[error("this program has no migration {version}")]
+    #[error("this program has no migration {version}; `migrate --status` shows those there are")]
     UnknownVersion {
         /// The version asked for.
         version: String,
@@ -115,7 +170,8 @@ pub enum MigrateError {
     },
     /// After the migrations, rows would refer to rows that do not exist; rolled back.
     #[error(
-        "the migration was undone, because rows would refer to missing ones: {}",
+        "the migration was undone, because rows would refer to missing ones: {}; \
+         the program from before still opens the database: use it and report this",
         .violations.join(", ")
     )]
     ForeignKeys {
@@ -125,7 +181,7 @@ pub enum MigrateError {
     /// After the migrations, a table would have fewer rows than before; rolled back.
     #[error(
         "the migration was undone, because the table {table} would have kept {after} of its \
-         {before} rows"
+         {before} rows; the program from before still opens the database: use it and report this"
     )]
     RowsLost {
         /// The table.
@@ -136,16 +192,19 @@ pub enum MigrateError {
         after: i64,
     },
     /// The backup could not be made or does not hold what the database holds.
-    #[error("no migration without a backup, and {0}")]
+    #[error("no migration without a backup, and {}{}", .0, disk_advice(.0))]
     Backup(BackupError),
     /// There is no database that could be backed up.
-    #[error("there is no database at {}, or nothing in it", .path.display())]
+    #[error(
+        "there is no database at {}, or nothing in it; --data-dir names its folder",
+        .path.display()
+    )]
     Nothing {
         /// Where it would be.
         path: PathBuf,
     },
     /// A backup that was asked for failed; nothing is left of it.
-    #[error(transparent)]
+    #[error("{}{}", .0, disk_advice(.0))]
     BackupFailed(BackupError),
     /// A copy of the database could not be made or is not what the database is.
     #[error("the copy {} of the database failed: {reason}", .path.display())]
@@ -176,7 +235,7 @@ pub enum MigrateError {
         name: String,
     },
     /// A backup is damaged.
-    #[error("the backup is damaged: {finding}")]
+    #[error("the backup is damaged: {finding}; `backups verify --all` shows which are good")]
     BadBackup {
         /// What was found.
         finding: String,
@@ -247,17 +306,15 @@ impl MigrateError {
             | Self::Changed { .. }
             | Self::OutOfOrder { .. }
             | Self::NotOurs { .. }
+            | Self::Gap { .. }
             | Self::Damaged { .. }
+            | Self::CutOff { .. }
+            | Self::NotADatabase { .. }
             | Self::StrayLog { .. }
             | Self::BadBackup { .. }
             | Self::ForeignKeys { .. }
             | Self::RowsLost { .. } => true,
-            Self::Database(error) | Self::Failed { source: error, .. } => {
-                matches!(
-                    error,
-                    DatabaseError::Corrupt(_) | DatabaseError::NotADatabase(_)
-                )
-            }
+            Self::Database(_) | Self::Failed { .. } => self.is_damage(),
             Self::UnknownVersion { .. }
             | Self::NoDown { .. }
             | Self::Backup(_)
@@ -267,12 +324,35 @@ impl MigrateError {
             | Self::NoSpace { .. }
             | Self::NoBackup { .. }
             | Self::RestoreCutOff { .. }
+            | Self::NotWritable { .. }
             | Self::WrongLock { .. }
             | Self::AdoptsWhole
             | Self::Interrupted { .. }
             | Self::ScrubWaits
             | Self::Embedded(_)
             | Self::Io { .. } => false,
+        }
+    }
+
+    /// Whether SQLite found the file damaged while it was changed.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Failed { source: error, .. } => {
+                error.exit() == Exit::BadData
+            }
+            _ => false,
+        }
+    }
+
+    /// How a program ends because of it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            _ if self.is_bad_data() => Exit::BadData,
+            Self::UnknownVersion { .. } => Exit::BadConfiguration,
+            Self::ScrubWaits => Exit::Locked,
+            Self::Database(error) | Self::Failed { source: error, .. } => error.exit(),
+            _ => Exit::Failure,
         }
     }
 }
@@ -290,9 +370,26 @@ fn readers(oldest: &Option<String>) -> String {
     }
 }
 
-fn restore_advice(newest_backup: &Option<PathBuf>) -> String {
-    match newest_backup {
-        Some(path) => format!("the newest backup is {}", path.display()),
-        None => "no backup was found beside it".to_owned(),
+/// What to look at where a backup failed, unless its reason says that already.
+fn disk_advice(failed: &BackupError) -> &'static str {
+    if failed.cancelled || failed.reason.contains("look at the disk") {
+        return "";
     }
+    "; look at the disk, its free space and the system's log"
+}
+
+/// What to do where the file cannot be used.
+fn advice(last_good_backup: &Option<PathBuf>) -> String {
+    let Some(path) = last_good_backup else {
+        return "no good backup is beside it: put a good copy of the file in its place, or choose \
+                another data folder"
+            .to_owned();
+    };
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    format!(
+        "the last good backup is {}: `backups restore {}` makes it the database and keeps the \
+         file aside",
+        path.display(),
+        name.display()
+    )
 }

@@ -122,6 +122,14 @@ impl MigrationStatus {
                 tables: self.foreign_tables.clone(),
             });
         }
+        let older = |version: &&String| **version < self.program_schema_version;
+        let missing: Vec<String> = self.newer.iter().filter(older).cloned().collect();
+        if !missing.is_empty() {
+            return Err(MigrateError::Gap {
+                versions: missing,
+                program: self.program_schema_version.clone(),
+            });
+        }
         if !self.newer.is_empty() && !self.says_it_may_be_opened() {
             return Err(MigrateError::Newer {
                 versions: self.newer.clone(),

@@ -15,12 +15,12 @@ use crate::database::{DatabaseLock, DatabaseOptions, open_inspector, open_writer
 
 use super::backups::{folder_of, name_like, time_like};
 use super::verify::{CheckedBackup, file_of, verify_backup};
-use super::{MigrateError, Schema, bookkeeping, check, space};
+use super::{MigrateError, Schema, bookkeeping, check, space, writable};
 
 /// What a copy that is to become the database is called, behind the database's name.
 const DECIDED: &str = "_restored_";
 /// What the database that it replaces is called.
-const REPLACED: &str = "_replaced_";
+pub(super) const REPLACED: &str = "_replaced_";
 /// How the name of an unfinished copy ends.
 const UNFINISHED: &str = ".partial";
 /// What SQLite needs beside a database to read all of it.
@@ -54,6 +54,7 @@ pub fn restore(
             path: path.to_owned(),
         });
     }
+    writable::for_files_beside(path)?;
     finish_interrupted(path, schema.database)?;
     let from = verify_backup(path, name, schema)?;
     let (backup, _) = file_of(path, name, schema)?;

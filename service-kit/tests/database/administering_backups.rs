@@ -80,7 +80,7 @@ fn a_damaged_or_unknown_backup_is_told_and_restores_nothing() {
     assert_eq!(desk.place.notes(), ["a", "b"]);
     // One that a newer program made.
     let mut older = desk;
-    older.schema = schema(&[("0003_else", "CREATE TABLE other (a)", None)]);
+    older.schema = schema(&[("0000_else", "CREATE TABLE other (a)", None)]);
     let error = older.backups(&["verify", &good]).unwrap_err();
     assert!(
         error.to_string().contains("newer than this program"),

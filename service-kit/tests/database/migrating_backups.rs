@@ -71,7 +71,7 @@ fn what_a_killed_backup_left_is_removed() {
     let place = at_first();
     // Of other names than the next one has.
     let begin = "mobilesd_jobs_backup_2026-11-21T11-08-00-123Z.sqlite";
-    let left = ["partial", "partial-journal"]
+    let left = ["partial", "partial-journal", "partial-wal"]
         .map(|end| place.folder.path().join(format!("{begin}.{end}")));
     for left in &left {
         std::fs::write(left, "half").unwrap();

@@ -1,8 +1,7 @@
 //! Databases that are refused, untouched.
 
 use diesel::connection::SimpleConnection;
-use service_kit::database::DatabaseError;
-use service_kit::migrate::{MigrateError, MigrateOptions, migrate, status};
+use service_kit::migrate::{MigrateError, MigrateOptions, back_up_stopped, migrate, status};
 
 use crate::classifying::break_a_page;
 use crate::migrating::{FIRST, SECOND, Source, at_first, noon, run, schema};
@@ -115,22 +114,64 @@ fn a_database_that_only_diesel_has_migrated() {
 }
 
 #[test]
-fn a_damaged_database_with_the_name_of_the_newest_backup() {
+fn a_damaged_database_with_the_name_of_the_last_good_backup() {
     let place = at_first();
+    let good = back_up_stopped(
+        &place.path,
+        &place.lock(),
+        &schema(&[FIRST]),
+        noon(),
+        &mut |_| std::ops::ControlFlow::Continue(()),
+    )
+    .unwrap();
     break_a_page(&place);
-    for time in ["2026-01-01T00-00-00-000Z", "2026-03-01T00-00-00-000Z"] {
-        let name = format!("mobilesd_jobs_backup_{time}.sqlite");
-        std::fs::write(place.folder.path().join(name), "").unwrap();
-    }
+    let later = "mobilesd_jobs_backup_2999-03-01T00-00-00-000Z.sqlite";
+    std::fs::write(place.folder.path().join(later), "not whole").unwrap();
     let before = std::fs::read(&place.path).unwrap();
     let error = run(&place, &[FIRST, SECOND]).unwrap_err();
     assert!(error.is_bad_data());
     let text = error.to_string();
     assert!(
-        text.contains("mobilesd_jobs_backup_2026-03-01T00-00-00-000Z.sqlite"),
+        text.contains(&format!("`backups restore {}`", good.name)) && !text.contains(later),
         "{text}"
     );
     assert!(std::fs::read(&place.path).unwrap() == before);
+}
+
+#[test]
+fn a_file_whose_end_is_missing() {
+    let place = at_first();
+    break_a_page(&place);
+    let whole = std::fs::read(&place.path).unwrap();
+    for bytes in [60, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&place.path, &whole[..bytes]).unwrap();
+        let error = refused(&place, &[FIRST, SECOND]);
+        assert!(matches!(error, MigrateError::CutOff { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_migration_that_another_line_of_versions_has_in_the_middle() {
+    let place = Place::new();
+    let third: Source = ("0003_third", "CREATE TABLE third (a);", None);
+    run(&place, &[FIRST, SECOND, third]).unwrap();
+    let error = refused(&place, &[FIRST, third]);
+    assert!(
+        matches!(&error, MigrateError::Gap { versions, .. } if *versions == ["0002"]),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_migration_that_failed_leaves_no_further_backup() {
+    let place = at_first();
+    let broken: Source = ("0002_broken", "INSERT INTO missing VALUES (1);", None);
+    let names = place.files();
+    for _ in 0..2 {
+        let error = run(&place, &[FIRST, broken]).unwrap_err();
+        assert!(matches!(error, MigrateError::Failed { .. }), "{error}");
+        assert_eq!(place.files(), names);
+    }
 }
 
 #[test]
@@ -166,10 +207,7 @@ fn a_file_that_is_no_database() {
     std::fs::write(&place.path, "a text of some length\n".repeat(100)).unwrap();
     let error = refused(&place, &[FIRST]);
     assert!(
-        matches!(
-            error,
-            MigrateError::Database(DatabaseError::NotADatabase(_))
-        ),
+        matches!(error, MigrateError::NotADatabase { .. }),
         "{error}"
     );
 }

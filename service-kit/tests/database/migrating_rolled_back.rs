@@ -265,7 +265,10 @@ fn a_database_of_another_line_of_versions_is_refused_although_it_could_be_older(
 #[test]
 fn a_backup_keeps_who_may_open_it() {
     let place = at_third();
-    let made = back_up_stopped(&place.path, &place.lock(), &two(), noon()).unwrap();
+    let made = back_up_stopped(&place.path, &place.lock(), &two(), noon(), &mut |_| {
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
     place.raw().batch_execute("DELETE FROM notes").unwrap();
     let put_back = |program: &Schema| {
         restore(&place.path, &place.lock(), program, &made.name, noon()).map(|_| ())

@@ -7,9 +7,11 @@ use service_kit::admin::{ADMIN_SERVICE, Admin, ServiceFacts, ServiceLimit};
 use service_kit::clock::{Clock, ManualClock, to_timestamp};
 use service_kit::database::{Database, DatabaseLock, DatabaseOptions};
 use service_kit::migrate::{MigrateOptions, Schema, migrate};
+use service_kit::operations::{OPERATION_SERVICE, Operations};
 use service_kit::server::Limits;
 use service_kit::status::reason_of;
 use stablequeue_proto::admin::v1::admin_service_client::AdminServiceClient;
+use stablequeue_proto::admin::v1::operation_service_client::OperationServiceClient;
 use stablequeue_proto::admin::v1::*;
 use tempfile::TempDir;
 use tonic::Code;
@@ -20,11 +22,14 @@ use crate::harness::{Port, soon};
 
 const NAME: &str = "notes_backup_1970-01-01T00-00-00-000Z.sqlite";
 
-fn schema() -> Schema {
-    let up = "CREATE TABLE notes (text TEXT); \
-              CREATE TABLE audit_events (id INTEGER PRIMARY KEY, created_at TEXT NOT NULL, \
-              key_id TEXT, caller TEXT NOT NULL, peer TEXT NOT NULL, method TEXT NOT NULL, \
-              target TEXT NOT NULL, code TEXT NOT NULL, request_id TEXT NOT NULL)";
+pub(crate) fn schema() -> Schema {
+    let up = concat!(
+        "CREATE TABLE notes (text TEXT); \
+         CREATE TABLE audit_events (id INTEGER PRIMARY KEY, created_at TEXT NOT NULL, \
+         key_id TEXT, caller TEXT NOT NULL, peer TEXT NOT NULL, method TEXT NOT NULL, \
+         target TEXT NOT NULL, code TEXT NOT NULL, request_id TEXT NOT NULL);\n",
+        include_str!("../../../migrations/jobs/0008_operations/up.sql")
+    );
     let metadata = TomlMetadataWrapper::new(true);
     let migration = EmbeddedMigration::new(up, None, EmbeddedName::new("0001_notes"), metadata);
     Schema {
@@ -36,7 +41,7 @@ fn schema() -> Schema {
     }
 }
 
-fn database(path: &Path, clock: &Clock) -> Database {
+pub(crate) fn database(path: &Path, clock: &Clock) -> Database {
     let lock = DatabaseLock::acquire(path, "the test").unwrap();
     let options = MigrateOptions::default();
     migrate(path, &lock, &schema(), clock.now(), &options).unwrap();
@@ -45,6 +50,8 @@ fn database(path: &Path, clock: &Clock) -> Database {
 
 pub(crate) struct Administered {
     pub(crate) client: AdminServiceClient<Channel>,
+    pub(crate) operations_client: OperationServiceClient<Channel>,
+    pub(crate) operations: Operations,
     pub(crate) hand: ManualClock,
     pub(crate) folder: TempDir,
     pub(crate) admin: Admin,
@@ -54,11 +61,15 @@ pub(crate) struct Administered {
 }
 
 pub(crate) async fn administered() -> Administered {
-    let folder = tempfile::tempdir().unwrap();
+    administered_in(tempfile::tempdir().unwrap()).await
+}
+
+/// As after a start on what is in the folder.
+pub(crate) async fn administered_in(folder: TempDir) -> Administered {
     let (clock, hand) = Clock::manual(chrono::DateTime::UNIX_EPOCH);
     let database = database(&folder.path().join("notes.sqlite"), &clock);
     let port = Port::starting(clock.clone(), |options| {
-        options.service_names = vec![ADMIN_SERVICE];
+        options.service_names = vec![ADMIN_SERVICE, OPERATION_SERVICE];
         options.descriptor_sets = vec![stablequeue_proto::FILE_DESCRIPTOR_SET];
     })
     .await;
@@ -70,11 +81,17 @@ pub(crate) async fn administered() -> Administered {
         authenticator: None,
         schema: schema(),
     };
-    let admin = Admin::new(facts, database.clone(), clock.clone());
-    port.handle.open(Routes::new(admin.server())).await;
-    let client = AdminServiceClient::new(port.client().await.channel);
+    let operations = Operations::new(database.clone(), clock.clone(), port.shutdown.clone());
+    let admin = Admin::new(facts, database.clone(), operations.clone(), clock.clone());
+    admin.take_up_operations().await.unwrap();
+    let routes = Routes::new(admin.server()).add_service(operations.server());
+    port.handle.open(routes).await;
+    let channel = port.client().await.channel;
+    let client = AdminServiceClient::new(channel.clone());
     Administered {
         client,
+        operations_client: OperationServiceClient::new(channel),
+        operations,
         hand,
         folder,
         admin,
@@ -125,7 +142,7 @@ async fn the_state_of_the_database_is_what_is_on_disk() {
     let size = std::fs::metadata(all.folder.path().join("notes.sqlite")).unwrap();
     assert_eq!(state.size_bytes as u64, size.len());
     assert!(state.volume_free_bytes > 0 && state.epoch.len() == 32);
-    let made = soon(all.client.create_backup(CreateBackupRequest {})).await;
+    let made = soon(all.client.create_backup(CreateBackupRequest::default())).await;
     let made = made.unwrap().into_inner().backup;
     let state = soon(all.client.get_database_status(GetDatabaseStatusRequest {})).await;
     assert_eq!(state.unwrap().into_inner().last_backup, made);
@@ -137,7 +154,7 @@ async fn backups_are_listed_newest_first_a_page_at_a_time() {
     let mut all = administered().await;
     let mut made = Vec::new();
     for _ in 0..3 {
-        let backup = soon(all.client.create_backup(CreateBackupRequest {})).await;
+        let backup = soon(all.client.create_backup(CreateBackupRequest::default())).await;
         made.insert(0, backup.unwrap().into_inner().backup.unwrap());
         all.hand.advance(std::time::Duration::from_secs(1));
     }
@@ -165,10 +182,10 @@ async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
     // A folder where the unfinished backup would be can neither be removed nor written.
     let in_the_way = all.folder.path().join(format!("{NAME}.partial"));
     std::fs::create_dir(&in_the_way).unwrap();
-    let failed = soon(all.client.create_backup(CreateBackupRequest {})).await;
+    let failed = soon(all.client.create_backup(CreateBackupRequest::default())).await;
     let failed = failed.unwrap_err();
     assert_eq!(reason_of(&failed).as_deref(), Some("BACKUP_FAILED"));
     std::fs::remove_dir(in_the_way).unwrap();
-    let made = soon(all.client.create_backup(CreateBackupRequest {})).await;
+    let made = soon(all.client.create_backup(CreateBackupRequest::default())).await;
     assert_eq!(made.unwrap().into_inner().backup.unwrap().name, NAME);
 }

@@ -18,7 +18,7 @@ use crate::harness::{BOUND, soon};
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn backed_up(all: &mut Administered) -> Backup {
-    let made = soon(all.client.create_backup(CreateBackupRequest {})).await;
+    let made = soon(all.client.create_backup(CreateBackupRequest::default())).await;
     all.hand.advance(HOUR);
     made.unwrap().into_inner().backup.unwrap()
 }
@@ -70,6 +70,7 @@ async fn a_good_backup_is_told_from_a_damaged_and_a_missing_one() {
     let made = backed_up(&mut all).await;
     let named = |name: &str| VerifyBackupRequest {
         name: name.to_owned(),
+        ..VerifyBackupRequest::default()
     };
     let good = soon(all.client.verify_backup(named(&made.name))).await;
     let good = good.unwrap().into_inner();
@@ -221,7 +222,7 @@ async fn a_database_is_looked_after_while_it_is_used() {
     let mut all = administered().await;
     write(&all, "CREATE INDEX by_text ON notes (text)".to_owned()).await;
     write(&all, "INSERT INTO notes VALUES ('a'), ('b')".to_owned()).await;
-    let done = soon(all.client.optimize(OptimizeRequest {})).await;
+    let done = soon(all.client.optimize(OptimizeRequest::default())).await;
     let done = done.unwrap().into_inner();
     // Nobody reads, so all of the log is in the main file.
     assert!(done.wal_pages > 0);

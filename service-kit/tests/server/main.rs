@@ -15,5 +15,8 @@ mod harness;
 mod health;
 mod limits;
 mod monitoring;
+mod operations;
+mod operations_requests;
+mod operations_taken_up;
 mod probe;
 mod reflection;

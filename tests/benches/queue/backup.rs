@@ -34,18 +34,27 @@ const FILLING: usize = 15;
 const BACKUPS: usize = 5;
 /// How long the load goes on without a backup each time.
 const QUIET: Duration = Duration::from_secs(2);
+/// How long it goes on behind each backup, when the write-ahead log that grew
+/// meanwhile is moved into the database, before the next spell without one.
+const AFTER: Duration = Duration::from_secs(1);
 /// How many times as long submissions may take during a backup.
 const BOUND: f64 = 3.0;
 
+/// Jobs that may wait: more than are submitted in all.
+const QUEUED_MAX: usize = 1_000_000;
+
 /// Measures and prints.
 pub(crate) async fn run() -> Result<()> {
-    let pair = Pair::start(PairOptions::default()).await?;
+    let mut options = PairOptions::default();
+    options.limits.queued_jobs = QUEUED_MAX;
+    let pair = Pair::start(options).await?;
     let jobs = clients(pair.jobs_addr(), None).await?;
     for _ in 0..FILLING {
         round(&jobs).await?;
     }
     let admin = AdminServiceClient::new(connect(pair.jobs_addr(), None).await?);
-    let (mut quiet, mut during, mut backups_ms) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut quiet, mut during, mut after) = (Vec::new(), Vec::new(), Vec::new());
+    let mut backups_ms = Vec::new();
     let mut size_bytes = 0;
     for _ in 0..BACKUPS {
         let end = Instant::now() + QUIET;
@@ -54,7 +63,7 @@ pub(crate) async fn run() -> Result<()> {
         let (begun, done) = (Instant::now(), Arc::clone(&running));
         let mut caller = admin.clone();
         let backup = async {
-            let made = caller.create_backup(CreateBackupRequest {}).await;
+            let made = caller.create_backup(CreateBackupRequest::default()).await;
             done.store(false, Ordering::Release);
             made
         };
@@ -63,6 +72,8 @@ pub(crate) async fn run() -> Result<()> {
         size_bytes = made?.into_inner().backup.map_or(0, |made| made.size_bytes);
         backups_ms.push(ms(begun.elapsed()));
         during.extend(calls_ms?);
+        let end = Instant::now() + AFTER;
+        after.extend(load(&jobs, || Instant::now() < end).await?);
     }
     let (before, amid) = (quantile(&quiet, 0.99), quantile(&during, 0.99));
     println!(
@@ -70,7 +81,11 @@ pub(crate) async fn run() -> Result<()> {
         size_bytes / (1024 * 1024),
         median(&backups_ms),
     );
-    for (name, calls) in [("without", &quiet), ("during a backup", &during)] {
+    for (name, calls) in [
+        ("without", &quiet),
+        ("during a backup", &during),
+        ("just after one", &after),
+    ] {
         println!(
             "  {name:<16} {:>6} calls   p50 {:>6.2} ms   p99 {:>6.2} ms",
             calls.len(),

@@ -15,11 +15,17 @@ struct Rule {
     forbidden: &'static [&'static str],
 }
 
-const DIESEL: [&str; 3] = ["diesel", "diesel_migrations", "libsqlite3_sys"];
+const DIESEL: [&str; 4] = ["diesel", "diesel_migrations", "libsqlite3_sys", "rusqlite"];
 
 const API: Rule = Rule {
     rooms: &["api"],
-    forbidden: &["diesel", "diesel_migrations", "libsqlite3_sys", "reqwest"],
+    forbidden: &[
+        "diesel",
+        "diesel_migrations",
+        "libsqlite3_sys",
+        "rusqlite",
+        "reqwest",
+    ],
 };
 const STORE: Rule = Rule {
     rooms: &["store"],
@@ -62,8 +68,20 @@ const USE_CASES: [&str; 6] = [
 /// Of the protos only `admin`, which both services serve.
 const SERVICE_KIT: [Rule; 1] = [Rule {
     rooms: &[
-        "admin", "audit", "auth", "clock", "commands", "database", "layers", "migrate", "page",
-        "resume", "server", "shutdown", "status",
+        "admin",
+        "audit",
+        "auth",
+        "clock",
+        "commands",
+        "database",
+        "layers",
+        "migrate",
+        "operations",
+        "page",
+        "resume",
+        "server",
+        "shutdown",
+        "status",
     ],
     forbidden: &["stablequeue_proto::jobs", "stablequeue_proto::models"],
 }];

@@ -27,7 +27,7 @@ const STALE_AFTER: TimeDelta = TimeDelta::hours(24);
 /// Pending jobs that are read together.
 const PAGE: i64 = 100;
 /// The error code of jobs that failed in the earlier application.
-const FAILED_EARLIER: &str = "EARLIER_APPLICATION";
+pub(super) const FAILED_EARLIER: &str = "EARLIER_APPLICATION";
 
 /// The pending jobs after one in the order of the earlier application; whether
 /// each was under way there stands in what was replaced.
@@ -42,24 +42,24 @@ const PENDING: &str = "SELECT jobs.rowid AS row_number, mobilesd_job_id AS id, \
 
 /// A pending job.
 #[derive(QueryableByName)]
-struct Pending {
+pub(super) struct Pending {
     #[diesel(sql_type = BigInt)]
-    row_number: i64,
+    pub(super) row_number: i64,
     #[diesel(sql_type = Text)]
-    id: String,
+    pub(super) id: String,
     #[diesel(sql_type = Text)]
-    created_at: String,
+    pub(super) created_at: String,
     #[diesel(sql_type = Text)]
-    server: String,
+    pub(super) server: String,
     #[diesel(sql_type = Text)]
-    kept: String,
+    pub(super) kept: String,
     #[diesel(sql_type = Bool)]
-    was_processing: bool,
+    pub(super) was_processing: bool,
 }
 
 /// How many jobs wait, and for what.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     run: usize,
     stale: usize,
     processing: usize,
@@ -111,7 +111,8 @@ fn pending(conn: &mut SqliteConnection, now: DateTime<Utc>) -> Result<Counts, Di
     Ok(counts)
 }
 
-fn settle(
+/// Gives a pending job its place, its request and its hold.
+pub(super) fn settle(
     conn: &mut SqliteConnection,
     job: &Pending,
     rank: i64,
@@ -227,7 +228,7 @@ fn insert_attempt(
 
 impl Counts {
     /// Sentences for the report.
-    fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         let hours = STALE_AFTER.num_hours();
         let held = |count: usize, what: String| {
             (count > 0).then(|| format!("{count} jobs are held {what}"))

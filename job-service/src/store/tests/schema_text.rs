@@ -13,7 +13,8 @@ fn the_snapshot_of_the_schema_is_current() {
          WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND tbl_name IN (
              'jobs', 'api_keys', 'job_attempts', 'job_events', 'job_images', 'forge_servers',
              'input_images', 'job_input_images', 'queue_totals', 'request_ids',
-             'unneeded_files', 'authentication', 'key_totals', 'audit_events', 'adoption')
+             'unneeded_files', 'authentication', 'key_totals', 'audit_events', 'adoption',
+             'operations')
          ORDER BY tbl_name, type DESC, name",
     );
     let current = format!(

@@ -55,7 +55,7 @@ CREATE INDEX IF NOT EXISTS idx_model_aliases_path ON model_aliases (alias_path);
 ];
 
 /// The newest migration.
-const NEWEST: &str = "0005";
+const NEWEST: &str = "0006";
 
 const TABLES: [&str; 3] = ["models", "model_aliases", "model_server_availability"];
 

@@ -12,11 +12,11 @@ use super::report::ColumnCount;
 use super::table::{Found, ROW, has, quoted, same_name, written_columns};
 
 /// A value whose column the documented table has not.
-const EXTRA: &str = "extra";
+pub(super) const EXTRA: &str = "extra";
 /// A value that was replaced by one that readers can use.
-const REPLACED: &str = "replaced";
+pub(super) const REPLACED: &str = "replaced";
 /// A value of a row that could not be kept in its table.
-const SET_ASIDE: &str = "set_aside";
+pub(super) const SET_ASIDE: &str = "set_aside";
 
 const CREATE_TABLE: &str = "
 CREATE TABLE IF NOT EXISTS adoption_values (

@@ -5,6 +5,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_migrations::{EmbeddedMigration, EmbeddedMigrations, EmbeddedName, TomlMetadataWrapper};
+use std::ops::ControlFlow;
 use tempfile::TempDir;
 
 use super::*;
@@ -49,7 +50,8 @@ fn database() -> (TempDir, PathBuf, String) {
     migrate(&path, &lock, &schema(), now, &MigrateOptions::default()).unwrap();
     let insert = "INSERT INTO notes VALUES ('old')";
     opened(&path).batch_execute(insert).unwrap();
-    let backup = back_up_stopped(&path, &lock, &schema(), now).unwrap();
+    let mut go_on = |_| ControlFlow::Continue(());
+    let backup = back_up_stopped(&path, &lock, &schema(), now, &mut go_on).unwrap();
     let mut writer = opened(&path);
     writer
         .batch_execute("INSERT INTO notes VALUES ('in the log')")

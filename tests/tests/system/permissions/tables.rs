@@ -50,18 +50,20 @@ const fn rule(method: &'static str, needs: Scope, suffice: &'static [Scope], abo
 }
 
 /// The services of job-service.
-pub(crate) const JOB_SERVICES: [&str; 4] = [
+pub(crate) const JOB_SERVICES: [&str; 5] = [
     "stablequeue.jobs.v1.JobService",
     "stablequeue.jobs.v1.ServerService",
     "stablequeue.jobs.v1.ApiKeyService",
     "stablequeue.admin.v1.AdminService",
+    "stablequeue.admin.v1.OperationService",
 ];
 
 /// The services of model-service.
-pub(crate) const MODEL_SERVICES: [&str; 3] = [
+pub(crate) const MODEL_SERVICES: [&str; 4] = [
     "stablequeue.models.v1.ModelService",
     "stablequeue.models.v1.AvailabilityService",
     "stablequeue.admin.v1.AdminService",
+    "stablequeue.admin.v1.OperationService",
 ];
 
 /// The methods of job-service.
@@ -102,6 +104,11 @@ pub(crate) const JOBS: &[Rule] = &[
     rule("stablequeue.admin.v1.AdminService/PruneBackups", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/Optimize", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/ListAuditEvents", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/GetOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/ListOperations", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WatchOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WaitOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/CancelOperation", Admin, ONLY_ADMIN, About::NoJob),
 ];
 
 /// The methods of model-service.
@@ -133,4 +140,9 @@ pub(crate) const MODELS: &[Rule] = &[
     rule("stablequeue.admin.v1.AdminService/PruneBackups", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/Optimize", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/ListAuditEvents", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/GetOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/ListOperations", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WatchOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WaitOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/CancelOperation", Admin, ONLY_ADMIN, About::NoJob),
 ];

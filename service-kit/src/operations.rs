@@ -1,0 +1,282 @@
+//! Owns operations: long work that is not a job. It does not know what the work
+//! is; whoever begins one brings it along.
+//!
+//! An operation is a row, written before its work begins, so that it goes on
+//! when its caller leaves and is taken up by the next start after a stop or a
+//! kill. How far it is lives in memory, for those who watch, and is noted in the
+//! row now and then. Its end is one write.
+//!
+//! A service gets further kinds by a variant of [`OperationKind`] and by taking
+//! up its own ([`Operations::take_up`]) beside those of [`crate::admin`].
+
+mod api;
+pub(crate) mod convert;
+mod error;
+mod follow;
+mod operation;
+mod record;
+mod request;
+mod run;
+mod store;
+mod take_up;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diesel::SqliteConnection;
+use stablequeue_proto::admin::v1::operation_service_server::{
+    OperationServiceServer, SERVICE_NAME,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::migrate;
+use crate::shutdown::Shutdown;
+
+pub use error::OperationError;
+pub use follow::{Follow, WATCH_EVERY};
+pub use operation::{
+    NewOperation, OPERATION_CANCELLED, Operation, OperationCaller, OperationKind,
+    OperationProgress, OperationResult, OperationState, OptimizedDatabase,
+};
+pub use run::{PROGRESS_NOTED_EVERY, Steps, Unfinished};
+use store::{Cursor, OperationFilter};
+pub use take_up::{OPERATION_KEEPS_ENDING, OPERATION_RESTORED, OPERATION_STARTS_MAX, TakenUp};
+
+/// The full name of the service, for health, reflection and access tables.
+pub const OPERATION_SERVICE: &str = SERVICE_NAME;
+/// Operations that run at once; one more is refused.
+pub const OPERATIONS_RUNNING_MAX: usize = 16;
+/// Ended operations that are kept, the newest.
+pub const OPERATIONS_KEPT: usize = 1_000;
+/// Calls that watch operations or wait for their ends; one more is refused.
+pub const OPERATION_WATCHES_MAX: usize = 64;
+
+/// The operations of one service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Operations(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    clock: Clock,
+    shutdown: Shutdown,
+    /// One permit for each that runs.
+    slots: Arc<Semaphore>,
+    /// One permit for each call that watches or waits.
+    watches: Arc<Semaphore>,
+    running: Mutex<HashMap<String, Running>>,
+}
+
+/// An operation whose work is under way in this process.
+#[derive(Debug, Clone)]
+struct Running {
+    now: Arc<watch::Sender<Operation>>,
+    cancel: CancellationToken,
+}
+
+impl Operations {
+    /// The operations in the table `operations` of a migrated database, which
+    /// must be open for as long as `shutdown` waits for tasks.
+    pub fn new(database: Database, clock: Clock, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Inner {
+            database,
+            clock,
+            shutdown,
+            slots: Arc::new(Semaphore::new(OPERATIONS_RUNNING_MAX)),
+            watches: Arc::new(Semaphore::new(OPERATION_WATCHES_MAX)),
+            running: Mutex::default(),
+        }))
+    }
+
+    /// The gRPC service, to be added to the routes.
+    pub fn server(&self) -> OperationServiceServer<Self> {
+        OperationServiceServer::new(self.clone())
+    }
+
+    /// Begins an operation: its row is on disk when this returns, and its work
+    /// goes on whether or not anybody follows it. Dropping the future does not
+    /// take it back.
+    ///
+    /// # Errors
+    /// [`OperationError::TooMany`], [`OperationError::Stopping`] or the database's.
+    pub async fn begin<W, F>(&self, new: NewOperation, work: W) -> Result<Follow, OperationError>
+    where
+        W: FnOnce(Steps) -> F + Send + 'static,
+        F: Future<Output = Result<OperationResult, Unfinished>> + Send + 'static,
+    {
+        if self.0.shutdown.is_requested() {
+            return Err(OperationError::Stopping);
+        }
+        let slot = Arc::clone(&self.0.slots).try_acquire_owned();
+        let slot = slot.map_err(|_| OperationError::TooMany(OPERATIONS_RUNNING_MAX))?;
+        let (answer, answered) = oneshot::channel();
+        let operations = self.clone();
+        self.0.shutdown.spawn("operation", async move {
+            match operations.write_new(new).await {
+                Err(error) => {
+                    // Whoever asked may have left; then nothing was begun for nobody.
+                    let _ = answer.send(Err(error));
+                }
+                Ok(operation) => {
+                    let running = operations.enter(operation);
+                    let follow =
+                        Follow::new(running.now.subscribe(), operations.0.shutdown.clone());
+                    // As above; the work goes on all the same.
+                    let _ = answer.send(Ok(follow));
+                    operations.run(running, slot, work).await;
+                }
+            }
+        });
+        answered.await.unwrap_or(Err(OperationError::Stopping))
+    }
+
+    async fn write_new(&self, new: NewOperation) -> Result<Operation, OperationError> {
+        let now = self.0.clock.now();
+        let id = operation::new_id(now);
+        let begin = move |connection: &mut SqliteConnection| {
+            let epoch = migrate::epoch(connection)?;
+            store::insert(connection, &id, &new, &epoch, now)?;
+            found(store::find(connection, &id)?, &id)
+        };
+        self.0.database.write("begin_operation", begin).await
+    }
+
+    /// The operation that a caller has begun with that id of its own.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn repeated(
+        &self,
+        caller: &OperationCaller,
+        kind: OperationKind,
+        request_id: &str,
+    ) -> Result<Option<Follow>, OperationError> {
+        let (key_id, request_id) = (caller.key_id.clone(), request_id.to_owned());
+        let find = move |connection: &mut SqliteConnection| {
+            store::find_repeated(connection, key_id.as_deref(), kind, &request_id)
+        };
+        let found = self.0.database.read("find_repeated_operation", find).await;
+        Ok(found?.map(|operation| self.follow_found(operation)))
+    }
+
+    /// One operation as it is now.
+    ///
+    /// # Errors
+    /// [`OperationError::NotFound`] or the database's.
+    pub async fn get(&self, id: &str) -> Result<Operation, OperationError> {
+        Ok(self.follow(id).await?.now())
+    }
+
+    /// One operation, to be followed.
+    ///
+    /// # Errors
+    /// As [`Operations::get`].
+    pub async fn follow(&self, id: &str) -> Result<Follow, OperationError> {
+        if let Some(running) = self.running(id) {
+            let shutdown = self.0.shutdown.clone();
+            return Ok(Follow::new(running.now.subscribe(), shutdown));
+        }
+        let wanted = id.to_owned();
+        let find = move |connection: &mut SqliteConnection| {
+            found(store::find(connection, &wanted)?, &wanted)
+        };
+        let operation = self.0.database.read("get_operation", find).await?;
+        Ok(self.follow_found(operation))
+    }
+
+    /// A row may have been read just before its operation was entered, or ended.
+    fn follow_found(&self, operation: Operation) -> Follow {
+        let running = self.running(&operation.id);
+        let running = running.filter(|_| !operation.state.is_terminal());
+        let now = running.map_or_else(
+            || watch::channel(operation).1,
+            |running| running.now.subscribe(),
+        );
+        Follow::new(now, self.0.shutdown.clone())
+    }
+
+    /// Asks an operation to end at its next step, and answers it as it is then.
+    /// One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// As [`Operations::get`].
+    pub async fn cancel(&self, id: &str) -> Result<Operation, OperationError> {
+        let (wanted, now) = (id.to_owned(), self.0.clock.now());
+        let request = move |connection: &mut SqliteConnection| {
+            store::request_cancel(connection, &wanted, now)?;
+            found(store::find(connection, &wanted)?, &wanted)
+        };
+        let asked = self.0.database.write("cancel_operation", request).await?;
+        let Some(running) = self.running(id) else {
+            return Ok(asked);
+        };
+        running.now.send_modify(|operation| {
+            if !operation.state.is_terminal() {
+                operation.cancel_requested_at = asked.cancel_requested_at;
+                operation.updated_at = operation.updated_at.max(asked.updated_at);
+            }
+        });
+        running.cancel.cancel();
+        let now = running.now.borrow().clone();
+        Ok(now)
+    }
+
+    /// A page of operations, newest first.
+    async fn page(
+        &self,
+        filter: OperationFilter,
+        behind: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Operation>, OperationError> {
+        let read = move |connection: &mut SqliteConnection| {
+            store::page(connection, &filter, behind.as_ref(), limit)
+        };
+        let read = self.0.database.read("list_operations", read).await;
+        let mut page: Vec<Operation> = read?;
+        for operation in &mut page {
+            let running = self.running(&operation.id);
+            // One that has just ended stays as the filter found it.
+            if let Some(running) = running
+                && !running.now.borrow().state.is_terminal()
+            {
+                *operation = running.now.borrow().clone();
+            }
+        }
+        Ok(page)
+    }
+
+    /// The place of a call that watches or waits, given back when dropped.
+    pub(crate) fn watch_place(&self) -> Result<OwnedSemaphorePermit, OperationError> {
+        let place = Arc::clone(&self.0.watches).try_acquire_owned();
+        place.map_err(|_| OperationError::TooManyWatches(OPERATION_WATCHES_MAX))
+    }
+
+    /// Shows an operation whose work begins.
+    fn enter(&self, operation: Operation) -> Running {
+        let id = operation.id.clone();
+        let running = Running {
+            now: Arc::new(watch::channel(operation).0),
+            cancel: CancellationToken::new(),
+        };
+        self.lock().insert(id, running.clone());
+        running
+    }
+
+    fn running(&self, id: &str) -> Option<Running> {
+        self.lock().get(id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn found(operation: Option<Operation>, id: &str) -> Result<Operation, OperationError> {
+    operation.ok_or_else(|| OperationError::NotFound(id.to_owned()))
+}
