@@ -369,6 +369,9 @@ def call_servers(service, forge_url):
     service.call(f"{SERVERS}/CordonServer", {"alias": "gpu", "reason": "dusting"})
     server = service.call(f"{SERVERS}/GetServer", {"alias": "gpu"})["server"]
     check(server["cordoned"] and server["cordonReason"] == "dusting", server)
+    asked = {"alias": "gpu", "reason": "moving house", "timeout": "5s"}
+    drained = service.call(f"{SERVERS}/DrainServer", asked)
+    check(drained["drained"] and drained["server"]["cordonReason"] == "moving house", drained)
 
 
 def submit(service, request):
@@ -394,6 +397,12 @@ def call_jobs(service, images):
     check(released["state"] == "JOB_STATE_PENDING", released)
     cancelled = service.call(f"{JOBS}/CancelJob", {"jobId": held})["job"]
     check(cancelled["state"] == "JOB_STATE_CANCELLED", cancelled)
+    retried = service.call(f"{JOBS}/RetryJob", {"jobId": held})["job"]
+    check(retried["state"] == "JOB_STATE_PENDING" and retried["run"] == 2, retried)
+    service.call(f"{JOBS}/CancelJob", {"jobId": held})
+    again = service.call(f"{JOBS}/BatchRetryJobs", {"jobIds": [held, "none"]})["results"]
+    check(again[0]["run"] == 3 and again[1]["failure"]["reason"] == "JOB_NOT_FOUND", again)
+    service.call(f"{JOBS}/CancelJob", {"jobId": held})
     several = {"jobs": [{"params": params, "variations": 3}, {"params": {"steps": 0}}], "atomic": False}
     batch = service.call(f"{JOBS}/BatchSubmitJobs", several)
     seeds = [each["taken"].get("seed", "0") for each in batch["results"] if "taken" in each]

@@ -32,6 +32,7 @@ mod batch;
 pub mod convert;
 mod download;
 mod job_service;
+mod page;
 mod parse;
 mod server_service;
 mod viewer;
@@ -164,6 +165,13 @@ impl From<Error> for Failure {
                     .with_metadata("state", state.as_str())
             }
             Error::JobUnreadable(id) => {
+                Failure::precondition("JOB_UNREADABLE", format!("job/{id}"), words)
+            }
+            Error::JobNotRetriable { id, state } => {
+                Failure::precondition("JOB_NOT_RETRIABLE", format!("job/{id}"), words)
+                    .with_metadata("state", state.as_str())
+            }
+            Error::JobRequestUnreadable { id, .. } => {
                 Failure::precondition("JOB_UNREADABLE", format!("job/{id}"), words)
             }
             Error::JobNotEnded { id, state } => {

@@ -22,6 +22,8 @@ use crate::{
     model_channel::ModelChannel,
 };
 
+mod correction;
+
 /// How long a call may take before model-service counts as not answering.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an inventory may take to be taken over.
@@ -103,6 +105,8 @@ pub struct Availability {
     board: Arc<Board>,
     hints: Arc<Hints>,
     kept: Mutex<HashMap<(String, Reference), (Finding, Duration)>>,
+    /// The newest answers, however old.
+    last: Mutex<Findings>,
     /// Grows whenever what was kept is forgotten, so that an answer that was
     /// under way meanwhile is not kept.
     forgotten: AtomicU64,
@@ -119,6 +123,7 @@ impl Availability {
             board,
             hints,
             kept: Mutex::default(),
+            last: Mutex::default(),
             forgotten: AtomicU64::new(0),
             connections: watch::Sender::new(0),
         }
@@ -180,6 +185,12 @@ impl Availability {
     }
 
     fn keep(&self, findings: &Findings, before: u64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() + findings.len() > KEPT_MAX {
+            last.clear();
+        }
+        last.extend(findings.clone());
+        drop(last);
         let now = self.clock.monotonic();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if self.forgotten.load(Ordering::Acquire) != before {

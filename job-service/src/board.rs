@@ -4,15 +4,24 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
 use crate::{
-    job::{Hold, HoldReason, Job, JobState},
+    breaker::Breaker,
+    cooldowns::Cooldowns,
+    dispatch::forge::Listing,
     server::{Health, Server},
 };
+
+mod failures;
+mod holds;
+
+pub(crate) use holds::breaker_words;
 
 /// Failed probes in a row after which a server gets no jobs.
 pub const FAILURES_MAX: u32 = 3;
@@ -26,8 +35,28 @@ pub struct ServerState {
     pub status: ServerStatus,
     /// The job that runs there.
     pub running_job: Option<String>,
+    /// Whether something of an attempt that is over may still run there, or
+    /// an interrupt may still hit what runs next.
+    pub clearing: bool,
     /// Grows with every job given to it, so that work is spread evenly.
     pub last_given: u64,
+    /// Whether it gets jobs although several failed there in a row.
+    pub breaker: Breaker,
+    /// What it is not given for a while.
+    pub cooldowns: Cooldowns,
+    /// What it listed last; `None` until it was listed.
+    pub listed: Option<Listed>,
+}
+
+/// What a server listed.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// All its lists.
+    pub listing: Arc<Listing>,
+    /// When, in the time of the process.
+    pub at: Duration,
+    /// When it was listed again for the sake of a job, in the same time.
+    pub for_a_job: Option<Duration>,
 }
 
 /// What a monitor found.
@@ -85,10 +114,16 @@ impl ServerState {
             && self.server.baseline.is_some()
     }
 
+    /// Whether something of ours runs there.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        self.running_job.is_some() || self.clearing
+    }
+
     /// Whether it can take a job now.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.is_usable() && self.running_job.is_none()
+        self.is_usable() && !self.is_at_work() && self.breaker.lets_through()
     }
 }
 
@@ -98,6 +133,8 @@ pub struct Board {
     servers: RwLock<BTreeMap<String, ServerState>>,
     model_service_down: RwLock<Option<(String, DateTime<Utc>)>>,
     given: std::sync::atomic::AtomicU64,
+    /// Counts the jobs that ended somewhere.
+    vacated: watch::Sender<u64>,
 }
 
 impl Board {
@@ -125,7 +162,11 @@ impl Board {
                     server,
                     status: ServerStatus::default(),
                     running_job: None,
+                    clearing: false,
                     last_given: 0,
+                    breaker: Breaker::default(),
+                    cooldowns: Cooldowns::default(),
+                    listed: None,
                 },
             );
         }
@@ -162,6 +203,20 @@ impl Board {
         {
             state.running_job = None;
         }
+        self.vacated.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever a job runs on a server no longer.
+    pub fn vacated(&self) -> watch::Receiver<u64> {
+        self.vacated.subscribe()
+    }
+
+    /// Keeps further jobs from a server, or gives it jobs again.
+    pub fn set_clearing(&self, alias: &str, clearing: bool) {
+        if let Some(state) = self.write().get_mut(alias) {
+            state.clearing = clearing;
+        }
+        self.vacated.send_modify(|count| *count += 1);
     }
 
     /// model-service does not answer, for this reason.
@@ -183,94 +238,6 @@ impl Board {
             .is_some()
     }
 
-    /// Why this job waits: for somebody to decide, then what holds every job,
-    /// then what the dispatcher found of this one. `None` when it is next, or not pending.
-    #[must_use]
-    pub fn hold_of(&self, job: &Job) -> Option<Hold> {
-        if job.state != JobState::Pending {
-            return None;
-        }
-        let decides = |hold: &&Hold| hold.reason.waits_for_a_decision();
-        if let Some(hold) = job.hold.as_ref().filter(decides) {
-            // No server changes that.
-            return Some(hold.clone());
-        }
-        self.hold_by_servers(&job.target_server)
-            .or_else(|| job.hold.clone())
-            .or_else(|| self.hold_by_busy(&job.target_server))
-    }
-
-    fn hold_by_servers(&self, target: &str) -> Option<Hold> {
-        let servers = self.read();
-        let eligible: Vec<&ServerState> = servers
-            .values()
-            .filter(|state| target.is_empty() || state.server.alias == target)
-            .collect();
-        if eligible.is_empty() && !target.is_empty() {
-            return Some(hold(
-                HoldReason::TargetUnknown,
-                format!("no server has the alias {target:?}; register it, or cancel the job"),
-            ));
-        }
-        if !eligible.iter().any(|state| state.server.enabled) {
-            return Some(hold(
-                HoldReason::NoServer,
-                "no server is registered and enabled; register one with CreateServer".to_owned(),
-            ));
-        }
-        let ready = |state: &&&ServerState| {
-            state.server.enabled
-                && state.status.health == Health::Healthy
-                && state.server.baseline.is_some()
-        };
-        let healthy: Vec<_> = eligible.iter().filter(ready).collect();
-        if healthy.is_empty() {
-            let faults: Vec<String> = eligible
-                .iter()
-                .filter(|state| state.server.enabled)
-                .map(|state| format!("{}: {}", state.server.alias, state.status.message))
-                .collect();
-            return Some(hold(HoldReason::ServerUnavailable, faults.join("; ")));
-        }
-        if healthy.iter().all(|state| state.server.cordoned) {
-            let names: Vec<&str> = healthy
-                .iter()
-                .map(|state| state.server.alias.as_str())
-                .collect();
-            return Some(hold(
-                HoldReason::ServerCordoned,
-                format!(
-                    "cordoned: {}; UncordonServer gives it jobs again",
-                    names.join(", ")
-                ),
-            ));
-        }
-        drop(servers);
-        let down = self
-            .model_service_down
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        down.as_ref().map(|(why, since)| Hold {
-            reason: HoldReason::ModelServiceUnavailable,
-            message: format!("model-service does not answer: {why}"),
-            since: Some(*since),
-        })
-    }
-
-    fn hold_by_busy(&self, target: &str) -> Option<Hold> {
-        let servers = self.read();
-        let mut usable = servers
-            .values()
-            .filter(|state| target.is_empty() || state.server.alias == target)
-            .filter(|state| state.is_usable());
-        usable.all(|state| state.running_job.is_some()).then(|| {
-            hold(
-                HoldReason::ServerBusy,
-                "every server that may take it runs another job".to_owned(),
-            )
-        })
-    }
-
     /// How many pending jobs' worth of servers there are by health, for
     /// figures.
     #[must_use]
@@ -288,14 +255,6 @@ impl Board {
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, ServerState>> {
         self.servers.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn hold(reason: HoldReason, message: String) -> Hold {
-    Hold {
-        reason,
-        message,
-        since: None,
     }
 }
 

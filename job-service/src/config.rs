@@ -1,11 +1,7 @@
 //! Every knob of the service: command line and environment. The only reader of
 //! the environment, through clap.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
@@ -29,6 +25,7 @@ use crate::{
 mod api_key;
 mod commands;
 mod credentials;
+mod retries;
 mod servers;
 mod shown;
 
@@ -36,6 +33,8 @@ pub use api_key::{ApiKeyCommand, CreateArgs, ListArgs, RevokeArgs};
 pub use commands::{
     DataArgs, HealthArgs, ImagesCommand, ImagesImportArgs, ImagesVerifyArgs, MigrateArgs, database,
 };
+use credentials::{read_key, read_token};
+pub use retries::RetryArgs;
 pub(crate) use servers::parse_older_servers;
 pub(crate) use shown::settings;
 
@@ -150,6 +149,9 @@ pub struct ServeArgs {
     #[arg(long, env = "JOB_SERVICE_UNKNOWN_GRACE_MS", default_value_t = 10_000,
           value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub unknown_grace_ms: u64,
+    /// See [`RetryArgs`].
+    #[command(flatten)]
+    pub retries: RetryArgs,
     /// Hours in which a call can be repeated by its request id.
     #[arg(long, env = "JOB_SERVICE_REQUEST_ID_HOURS", default_value_t = 24,
           value_parser = clap::value_parser!(u64).range(1..=8_760))]
@@ -248,6 +250,7 @@ impl ServeArgs {
         };
         let servers = self.server_list(&mut faults);
         let credentials_key = self.credentials_key(&mut faults);
+        let backoff = self.retries.backoff(&mut faults);
         if !faults.is_empty() {
             return Err(faults.join("\n"));
         }
@@ -264,6 +267,8 @@ impl ServeArgs {
                 progress: Duration::from_millis(self.progress_ms),
                 sweep: (self.sweep_ms > 0).then(|| Duration::from_millis(self.sweep_ms)),
                 unknown_grace: Duration::from_millis(self.unknown_grace_ms),
+                retry_first: backoff.first,
+                retry_most: backoff.most,
                 request_id_retention: Duration::from_secs(self.request_id_hours * 3600),
                 ..Pace::default()
             },
@@ -329,20 +334,6 @@ impl Config {
     }
 }
 
-/// The token in a file, or why there is none; never a part of it.
-fn read_token(path: &Path) -> Result<Token, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Token::parse(text.trim()).map_err(|_| format!("{}: holds no token", path.display()))
-}
-
-/// The digests of the key in a file, or why there is none; never a part of it.
-fn read_key(path: &Path) -> Result<BootstrapKey, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    BootstrapKey::parse(text.trim()).map_err(|_| format!("{}: holds no key", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,7 +350,7 @@ mod tests {
     fn serve_is_what_is_done_when_nothing_is_said() {
         for arguments in [&["--data-dir", "d"][..], &["serve", "--data-dir", "d"]] {
             let serve = serve(arguments);
-            assert_eq!(serve.config().unwrap().data_dir, Path::new("d"));
+            assert_eq!(serve.config().unwrap().data_dir, PathBuf::from("d"));
             assert_eq!(serve.listen.to_string(), LISTEN_DEFAULT);
         }
     }

@@ -6,8 +6,16 @@ use std::{sync::Arc, time::Duration};
 use service_kit::{clock::Clock, database::Database, shutdown::Shutdown};
 
 use crate::{
-    availability::Availability, board::Board, dispatch::clients::Clients, hints::Hints,
-    images::ImageStore, keys::Keys, metrics::Metrics, model_uses::ModelUses, vault::Vault,
+    availability::Availability,
+    board::Board,
+    dispatch::{clients::Clients, monitor::Monitors},
+    hints::Hints,
+    images::ImageStore,
+    keys::Keys,
+    metrics::Metrics,
+    model_uses::ModelUses,
+    policy::Backoff,
+    vault::Vault,
     watches::Watches,
 };
 
@@ -36,12 +44,24 @@ pub struct Pace {
     pub retry_first: Duration,
     /// The longest wait before a retry.
     pub retry_most: Duration,
+    /// How long a server gets no jobs after several failed there in a row;
+    /// doubles with each further failure.
+    pub breaker_first: Duration,
+    /// The longest such time.
+    pub breaker_most: Duration,
+    /// How long a server is not given a model or a size that it failed with;
+    /// doubles with each further failure.
+    pub cooldown_first: Duration,
+    /// The longest such time.
+    pub cooldown_most: Duration,
     /// How long events are kept.
     pub event_retention: Duration,
     /// How long a call can be repeated by its request id.
     pub request_id_retention: Duration,
     /// How long start-up waits for the jobs that were under way.
     pub recovery: Duration,
+    /// Before a write that found no room on the disk is tried again.
+    pub room: Duration,
 }
 
 impl Default for Pace {
@@ -56,9 +76,25 @@ impl Default for Pace {
             answer_grace: Duration::from_secs(30),
             retry_first: Duration::from_secs(1),
             retry_most: Duration::from_secs(60),
+            breaker_first: Duration::from_secs(15),
+            breaker_most: Duration::from_secs(600),
+            cooldown_first: Duration::from_secs(60),
+            cooldown_most: Duration::from_secs(3600),
             event_retention: Duration::from_secs(7 * 24 * 3600),
             request_id_retention: Duration::from_secs(24 * 3600),
             recovery: Duration::from_secs(5),
+            room: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Pace {
+    /// How long retries wait where a job's policy does not say.
+    #[must_use]
+    pub fn backoff(&self) -> Backoff {
+        Backoff {
+            first: self.retry_first,
+            most: self.retry_most,
         }
     }
 }
@@ -115,6 +151,8 @@ pub struct Core {
     pub vault: Arc<Vault>,
     /// The HTTP clients of servers.
     pub clients: Clients,
+    /// What looks after servers.
+    pub monitors: Arc<Monitors>,
     /// Figures.
     pub metrics: Metrics,
     /// The end of the service.

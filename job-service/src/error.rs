@@ -116,6 +116,30 @@ pub enum Error {
     /// What the job asks for cannot be understood, so it cannot be let run.
     #[error("what job {0} asks for cannot be understood; give it another input, or cancel it")]
     JobUnreadable(String),
+    /// The job is in no state from which it could run again.
+    #[error(
+        "job {id} is {state} and cannot run again{}",
+        match state {
+            JobState::Pending => ": it waits for an attempt already",
+            JobState::Processing => ": wait for its end, or cancel it first",
+            JobState::Completed => "; set as_new to make a job of its own from it",
+            JobState::Failed | JobState::Cancelled => "",
+        }
+    )]
+    JobNotRetriable {
+        /// The job.
+        id: String,
+        /// Its state.
+        state: JobState,
+    },
+    /// What a job asked for cannot be understood, so it cannot run again.
+    #[error("what job {id} asked for cannot be understood: {why}; submit it anew")]
+    JobRequestUnreadable {
+        /// The job.
+        id: String,
+        /// What is wrong with its request.
+        why: String,
+    },
     /// The job has not ended, and only one that has can be deleted.
     #[error("job {id} is {state}; cancel it first, or set cancel_first")]
     JobNotEnded {

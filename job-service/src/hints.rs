@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::{Notify, broadcast};
@@ -42,7 +45,8 @@ pub struct Hints {
     dispatch: Notify,
     changes: broadcast::Sender<String>,
     progress: broadcast::Sender<Progress>,
-    wishes: Mutex<HashMap<String, CancellationToken>>,
+    wishes: Mutex<HashMap<String, Listener>>,
+    next_listener: AtomicU64,
 }
 
 impl Default for Hints {
@@ -52,6 +56,7 @@ impl Default for Hints {
             changes: broadcast::Sender::new(CHANGES_KEPT),
             progress: broadcast::Sender::new(PROGRESS_KEPT),
             wishes: Mutex::default(),
+            next_listener: AtomicU64::new(0),
         }
     }
 }
@@ -90,11 +95,12 @@ impl Hints {
         self.progress.subscribe()
     }
 
-    /// Somebody wants this job cancelled and it is written in its row.
+    /// The attempt of this job is to end, and why is written in its row: it was
+    /// cancelled, or its time is up.
     pub fn wish_to_cancel(&self, job_id: &str) {
         let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wish) = wishes.get(job_id) {
-            wish.cancel();
+        if let Some(listener) = wishes.get(job_id) {
+            listener.wish.cancel();
         }
     }
 
@@ -107,43 +113,77 @@ impl Hints {
     }
 
     /// Begins to attend to a job whose attempt is under way, and to listen for
-    /// the wish to cancel it; until the guard is dropped.
+    /// the wish to end it; until the guard is dropped.
     pub fn attend(self: &Arc<Self>, job_id: &str) -> Attended {
-        let wish = CancellationToken::new();
+        let listener = Listener {
+            number: self.next_listener.fetch_add(1, Ordering::Relaxed),
+            wish: CancellationToken::new(),
+        };
         self.wishes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(job_id.to_owned(), wish.clone());
+            .insert(job_id.to_owned(), listener.clone());
         Attended {
             hints: Arc::clone(self),
             job_id: job_id.to_owned(),
-            wish,
+            listener,
         }
     }
 }
 
-/// Attends to one job and listens for the wish to cancel it.
+/// Who listens for the wish to end one attempt.
+#[derive(Clone, Debug)]
+struct Listener {
+    /// No other has it.
+    number: u64,
+    wish: CancellationToken,
+}
+
+/// Attends to one job and listens for the wish to end its attempt.
 #[derive(Debug)]
 pub struct Attended {
     hints: Arc<Hints>,
     job_id: String,
-    wish: CancellationToken,
+    listener: Listener,
 }
 
 impl Attended {
     /// The wish; cancelled when it comes.
     #[must_use]
     pub fn wish(&self) -> CancellationToken {
-        self.wish.clone()
+        self.listener.wish.clone()
     }
 }
 
 impl Drop for Attended {
     fn drop(&mut self) {
-        self.hints
+        let mut wishes = self
+            .hints
             .wishes
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.job_id);
+            .unwrap_or_else(PoisonError::into_inner);
+        // The job may have its next attempt already, and that its own listener.
+        let number = wishes.get(&self.job_id).map(|listener| listener.number);
+        if number == Some(self.listener.number) {
+            wishes.remove(&self.job_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_one_attempt_leaves_the_wish_of_the_next_alone() {
+        let hints = Arc::new(Hints::default());
+        let first = hints.attend("job");
+        let second = hints.attend("job");
+        drop(first);
+        assert!(hints.is_attended("job"));
+        hints.wish_to_cancel("job");
+        assert!(second.wish().is_cancelled());
+        drop(second);
+        assert!(!hints.is_attended("job"));
     }
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::policy::JobPolicy;
+
 mod words;
 
 pub use words::{
@@ -53,6 +55,14 @@ pub struct Job {
     pub cancel_requested_at: Option<DateTime<Utc>>,
     /// Not to be claimed before this time.
     pub not_before: Option<DateTime<Utc>>,
+    /// What happens when something goes wrong.
+    pub policy: JobPolicy,
+    /// When this run began: at the submission, or at the retry.
+    pub run_began_at: DateTime<Utc>,
+    /// When it fails unless the first attempt of its run has begun.
+    pub wait_until: Option<DateTime<Utc>>,
+    /// When it fails unless it has ended.
+    pub deadline_at: Option<DateTime<Utc>>,
     /// Why it failed.
     pub error: Option<JobError>,
     /// The documented result object, as JSON text.
@@ -90,6 +100,8 @@ pub struct Hold {
     pub message: String,
     /// Since when, where that is kept.
     pub since: Option<DateTime<Utc>>,
+    /// When it is over, where that is known.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Why a job failed.
@@ -139,6 +151,17 @@ pub struct Attempt {
     /// The models as the server knows them, in the order of the job's
     /// requirements.
     pub models: Vec<ResolvedModel>,
+    /// The phase it was in when it ended.
+    pub last_phase: Option<AttemptPhase>,
+    /// Milliseconds for which the server was seen to load models.
+    pub loading_ms: Option<i64>,
+    /// Milliseconds for which the server was seen to generate.
+    pub generating_ms: Option<i64>,
+    /// Whether an earlier attempt of the job could still be running when this
+    /// one began.
+    pub possible_repeat: bool,
+    /// How often the service took it up since it last got any further.
+    pub recoveries: i32,
 }
 
 /// A required model as one server knows it.
@@ -238,7 +261,8 @@ impl JobState {
     }
 
     /// Whether a job in this state may enter `next`: the table of
-    /// transitions. Anything else is an error in code.
+    /// transitions. Anything else is an error in code. What has failed or was
+    /// cancelled goes on as another run.
     #[must_use]
     pub fn may_become(self, next: JobState) -> bool {
         use JobState::{Cancelled, Completed, Failed, Pending, Processing};
@@ -246,6 +270,7 @@ impl JobState {
             (self, next),
             (Pending, Processing | Cancelled | Failed)
                 | (Processing, Completed | Pending | Failed | Cancelled)
+                | (Failed | Cancelled, Pending)
         )
     }
 }
@@ -269,10 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_a_terminal_state() {
+    fn only_another_run_follows_a_terminal_state_and_none_a_completed_job() {
         for from in JobState::ALL.iter().filter(|state| state.is_terminal()) {
             for to in JobState::ALL {
-                assert!(!from.may_become(*to), "{from} -> {to}");
+                let another_run = *from != JobState::Completed && *to == JobState::Pending;
+                assert_eq!(from.may_become(*to), another_run, "{from} -> {to}");
             }
         }
     }

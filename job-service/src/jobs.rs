@@ -19,6 +19,7 @@ mod batch;
 mod change;
 mod delete;
 mod ownership;
+mod retry;
 mod submit;
 pub mod watch;
 
@@ -26,6 +27,7 @@ use admission::KeyQuota;
 pub use batch::{BATCH_JOBS_MAX, BatchItem, TakenBatch, TakenJob};
 pub use change::JobChange;
 pub use delete::remove_unneeded;
+pub use retry::{RETRIES_MAX, Refusal, RetriedJob, RetriedJobs, RetryChoice};
 pub use submit::Submission;
 
 /// How many attempts a job may spend when it does not say.
@@ -212,13 +214,7 @@ impl Jobs {
     /// What the caller's key may have waiting; `None` where only all together
     /// are bounded.
     fn quota(&self) -> Option<KeyQuota> {
-        let key_id = self.viewer.key_id()?;
-        let own = self.core.keys.limits_of(key_id).queued_jobs_max;
-        let most = own.or(self.core.limits.queued_jobs_per_key)?;
-        Some(KeyQuota {
-            key_id: key_id.to_owned(),
-            queued_jobs: most.into(),
-        })
+        KeyQuota::of(&self.core, self.viewer.key_id())
     }
 
     /// The caller's key and how many watches it may have open.

@@ -41,12 +41,16 @@ pub struct Metrics {
     pub jobs: Family<StateLabel, Gauge>,
     /// 1 when a server is healthy, else 0.
     pub server_up: Family<ServerLabel, Gauge>,
+    /// 0 while a server's breaker is closed, 1 half open, 2 open.
+    pub server_breaker: Family<ServerLabel, Gauge>,
     /// Seconds from a job's submission to its claim.
     pub dispatch_wait: Histogram,
     /// Images stored.
     pub images: Counter,
     /// Bytes of images stored.
     pub image_bytes: Counter<u64, AtomicU64>,
+    /// Attempts that began while an earlier one of their job could still run.
+    pub possible_repeats: Counter,
     /// Attempts whose writes came too late and changed nothing.
     pub late_writes: Counter,
     /// Uses of models that model-service was not told of.
@@ -61,11 +65,13 @@ impl Metrics {
             attempts: Family::default(),
             jobs: Family::default(),
             server_up: Family::default(),
+            server_breaker: Family::default(),
             dispatch_wait: Histogram::new([
                 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0,
             ]),
             images: Counter::default(),
             image_bytes: Counter::default(),
+            possible_repeats: Counter::default(),
             late_writes: Counter::default(),
             model_uses_dropped: Counter::default(),
         };
@@ -86,6 +92,11 @@ impl Metrics {
             metrics.server_up.clone(),
         );
         registry.register(
+            "server_breaker",
+            "0 while several failures in a row keep no jobs away, 1 on trial, 2 while they do",
+            metrics.server_breaker.clone(),
+        );
+        registry.register(
             "dispatch_wait_seconds",
             "From a job's submission to its claim",
             metrics.dispatch_wait.clone(),
@@ -95,6 +106,11 @@ impl Metrics {
             "image_bytes_stored",
             "Bytes of images stored",
             metrics.image_bytes.clone(),
+        );
+        registry.register(
+            "attempts_possible_repeats",
+            "Attempts that began while an earlier one of their job could still run",
+            metrics.possible_repeats.clone(),
         );
         registry.register(
             "late_writes",

@@ -17,6 +17,16 @@ pub const MESSAGE_BYTES_MAX: usize = 2048;
 pub const MODEL_UNREADABLE: &str = "FORGE_MODEL_UNREADABLE";
 /// The code of a server that an earlier failed load left unable to work.
 pub const POISONED: &str = "FORGE_POISONED";
+/// The code of a server whose memory did not do.
+pub const OUT_OF_MEMORY: &str = "FORGE_OUT_OF_MEMORY";
+/// The code of a picture of another checkpoint than the one asked for.
+pub const WRONG_MODEL: &str = "WRONG_MODEL";
+/// The code of a picture without a LoRA that was asked for.
+pub const LORA_NOT_APPLIED: &str = "LORA_NOT_APPLIED";
+/// The code of a server that does not find a checkpoint beside the first.
+pub const CHECKPOINT_MISSING: &str = "FORGE_CHECKPOINT_MISSING";
+/// The code of a server to which no connection came about.
+pub const UNREACHABLE: &str = "FORGE_UNREACHABLE";
 /// The code of a failure of the server that says nothing more.
 pub const OTHER_ERROR: &str = "FORGE_ERROR";
 
@@ -32,6 +42,9 @@ pub struct Failure {
     /// What happened, with Forge's own text where there is one; at most
     /// [`MESSAGE_BYTES_MAX`] bytes.
     pub message: String,
+    /// The model that it is about, by its title on the server, where that is
+    /// not the checkpoint.
+    pub model: Option<String>,
 }
 
 impl Failure {
@@ -43,7 +56,16 @@ impl Failure {
             code,
             http_status: 0,
             message: bounded(message),
+            model: None,
         }
+    }
+
+    /// Whether the attempt counts against its job's limit. One that found the
+    /// server unable to work from an earlier failed load says nothing of its
+    /// job.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.outcome.is_spent() && self.code != POISONED
     }
 }
 
@@ -75,11 +97,9 @@ pub enum TransportFault {
 #[must_use]
 pub fn classify_transport(fault: TransportFault, message: &str) -> Verdict {
     match fault {
-        TransportFault::NotSent => Verdict::Failed(Failure::new(
-            AttemptOutcome::Refused,
-            "FORGE_UNREACHABLE",
-            message,
-        )),
+        TransportFault::NotSent => {
+            Verdict::Failed(Failure::new(AttemptOutcome::Refused, UNREACHABLE, message))
+        }
         TransportFault::Lost => Verdict::Unknown {
             http_status: 0,
             message: bounded(message),
@@ -109,6 +129,9 @@ pub fn classify_status(status: u16, body: &[u8]) -> Verdict {
             outcome,
             code,
             http_status: status,
+            model: (code == CHECKPOINT_MISSING)
+                .then(|| missing_checkpoint(&message))
+                .flatten(),
             message: bounded(&message),
         }),
         None => Verdict::Unknown {
@@ -133,7 +156,7 @@ fn classify_500(error: &ForgeError) -> Rule {
     let retry = |code| (AttemptOutcome::RetryableError, code);
     let missing = |code| (AttemptOutcome::ServerLacksFeature, code);
     if text.starts_with("could not find checkpoint") {
-        return missing("FORGE_CHECKPOINT_MISSING");
+        return missing(CHECKPOINT_MISSING);
     }
     if text.starts_with("could not find ") {
         return missing("FORGE_FEATURE_MISSING");
@@ -145,7 +168,7 @@ fn classify_500(error: &ForgeError) -> Rule {
         return (AttemptOutcome::PermanentError, "FORGE_BAD_IMAGE");
     }
     if error.is_out_of_memory(&text) {
-        return retry("FORGE_OUT_OF_MEMORY");
+        return retry(OUT_OF_MEMORY);
     }
     if text.starts_with("failed to recognize model type") {
         return retry(MODEL_UNREADABLE);
@@ -160,6 +183,13 @@ fn classify_500(error: &ForgeError) -> Rule {
         }
         _ => retry(OTHER_ERROR),
     }
+}
+
+/// The name in `Could not find checkpoint with name …`.
+fn missing_checkpoint(message: &str) -> Option<String> {
+    let (_, name) = message.split_once("checkpoint with name ")?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| bounded(name))
 }
 
 /// Whether a KeyError's text is one name in quotes, as that of an option.

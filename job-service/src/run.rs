@@ -24,7 +24,7 @@ use crate::{
     board::Board,
     config::{self, Config, IMAGES_FOLDER},
     core::Core,
-    dispatch::{clients::Clients, dispatcher, housekeeping, monitor::Monitors, recovery},
+    dispatch::{clients::Clients, dispatcher, housekeeping, lessons, recovery},
     error::Error,
     hints::Hints,
     images::ImageStore,
@@ -60,8 +60,8 @@ pub const fn schema() -> Schema {
     Schema {
         database: "mobilesd_jobs",
         migrations: MIGRATIONS,
-        // A program of version 0006 cannot read the hold reasons of jobs that were taken over.
-        readable_from: "0007",
+        // A program of version 0008 cannot read the outcomes and holds that came with 0009.
+        readable_from: "0009",
         program: PROGRAM,
         adoption: Some(adopted::ADOPTION),
     }
@@ -150,8 +150,7 @@ async fn begin(
     let address = handle.local_addr();
     let keys = keys::load(config, address, database.clone(), clock.clone(), shutdown).await?;
     let core = core(config, opened, keys, metrics, clock, shutdown)?;
-    let monitors = Arc::new(Monitors::default());
-    let servers = Servers::new(Arc::clone(&core), monitors);
+    let servers = Servers::new(Arc::clone(&core));
     shutdown.spawn(
         "watch_availability",
         Arc::clone(&core.availability).watch(shutdown.clone()),
@@ -159,6 +158,7 @@ async fn begin(
     adopted::import(config, &core).await?;
     register(&servers, config).await?;
     servers.begin_all().await?;
+    lessons::recall(&core).await?;
     recovery::run(&core).await?;
     shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(&core)));
     shutdown.spawn("model_uses", model_uses::run(Arc::clone(&core)));
@@ -219,6 +219,7 @@ fn core(
         keys,
         vault: Arc::new(opened.vault),
         clients: Clients::default(),
+        monitors: Arc::default(),
         metrics,
         shutdown: shutdown.clone(),
         pace: config.pace.clone(),

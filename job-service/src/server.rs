@@ -97,6 +97,9 @@ pub struct Server {
     pub cordoned: bool,
     /// Why.
     pub cordon_reason: String,
+    /// Whether a cancel may stop what runs there although the server cannot
+    /// say whose it is.
+    pub interrupts_allowed: bool,
     /// The options read from it before our first job there.
     pub baseline: Option<Map<String, Value>>,
     /// What its API asks for, encrypted.

@@ -3,17 +3,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 
 use crate::{
     board::ServerState,
+    breaker::BreakerState,
     core::Core,
-    dispatch::monitor::Monitors,
+    dispatch::lessons,
     error::Error,
     request_id::{Once, RequestId, fingerprint},
     server::{Health, Server},
     store::{
-        request_ids,
+        cooldowns, request_ids,
         servers::{self, NewServer, ServerChange},
     },
 };
@@ -29,7 +31,6 @@ const CREATE: &str = "CreateServer";
 #[derive(Clone)]
 pub struct Servers {
     core: Arc<Core>,
-    monitors: Arc<Monitors>,
     /// Changes reach the board and the clients in the order in which they reach
     /// the database.
     changing: Arc<Mutex<()>>,
@@ -38,10 +39,9 @@ pub struct Servers {
 impl Servers {
     /// Use cases on this core.
     #[must_use]
-    pub fn new(core: Arc<Core>, monitors: Arc<Monitors>) -> Self {
+    pub fn new(core: Arc<Core>) -> Self {
         Self {
             core,
-            monitors,
             changing: Arc::default(),
         }
     }
@@ -104,9 +104,9 @@ impl Servers {
     fn begin(&self, server: Server) -> Result<(), Error> {
         self.core.board.put(server.clone());
         if server.enabled {
-            self.monitors.start(&self.core, &server)
+            self.core.monitors.start(&self.core, &server)
         } else {
-            self.monitors.stop(&server.alias);
+            self.core.monitors.stop(&server.alias);
             // For a job that still runs there.
             self.core.clients.put(&server, &self.core.vault).map(|_| ())
         }
@@ -155,12 +155,90 @@ impl Servers {
             self.core.board.update_status(alias, |status| {
                 *status = crate::board::ServerStatus::default();
             });
+            self.core.board.forget_listing(alias);
+            if moved {
+                self.core.board.forget_failures(alias);
+                lessons::show_breaker(&self.core, alias, BreakerState::Closed);
+            }
             self.begin(server)?;
         } else {
             self.core.board.put(server);
         }
         self.core.hints.wake_dispatcher();
         self.state(alias)
+    }
+
+    /// Gives a server jobs again. Whoever says so has looked: what failed there
+    /// before keeps none away any more.
+    pub async fn uncordon(&self, alias: &str) -> Result<ServerState, Error> {
+        let change = ServerChange {
+            cordon: Some((false, String::new())),
+            ..ServerChange::default()
+        };
+        let name = alias.to_owned();
+        self.state(alias)?;
+        self.core
+            .database
+            .write("clear_cooldowns", move |conn| cooldowns::clear(conn, &name))
+            .await?;
+        self.core.board.forget_failures(alias);
+        lessons::show_breaker(&self.core, alias, BreakerState::Closed);
+        self.update(alias, change, None).await
+    }
+
+    /// Keeps a server from taking jobs, and waits until none of ours runs
+    /// there, for at most so long. Whether none does.
+    pub async fn drain(
+        &self,
+        alias: &str,
+        reason: String,
+        wait: Duration,
+    ) -> Result<(ServerState, bool), Error> {
+        let change = ServerChange {
+            cordon: Some((true, reason)),
+            ..ServerChange::default()
+        };
+        let mut vacated = self.core.board.vacated();
+        self.update(alias, change, None).await?;
+        let until = self.core.clock.monotonic().saturating_add(wait);
+        loop {
+            vacated.mark_unchanged();
+            if !self.is_at_work(alias).await? {
+                return Ok((self.state(alias)?, true));
+            }
+            let left = until.saturating_sub(self.core.clock.monotonic());
+            let over = tokio::select! {
+                changed = vacated.changed() => changed.is_err(),
+                () = self.core.clock.sleep(left) => true,
+                () = self.core.shutdown.requested() => true,
+            };
+            if over {
+                let drained = !self.is_at_work(alias).await?;
+                return Ok((self.state(alias)?, drained));
+            }
+        }
+    }
+
+    /// Whether something of ours runs on a server.
+    async fn is_at_work(&self, alias: &str) -> Result<bool, Error> {
+        if self.state(alias)?.is_at_work() {
+            return Ok(true);
+        }
+        // A claim that is under way is on the board first, and in the database
+        // only when the server was not cordoned yet.
+        let name = alias.to_owned();
+        self.core
+            .database
+            .read("runs_attempt", move |conn| {
+                servers::runs_attempt(conn, &name)
+            })
+            .await
+    }
+
+    /// The time by which states are shown.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.core.clock.now()
     }
 
     /// Removes a server that no job needs.
@@ -171,7 +249,7 @@ impl Servers {
             .database
             .write("delete_server", move |conn| servers::delete(conn, &name))
             .await?;
-        self.monitors.stop(alias);
+        self.core.monitors.stop(alias);
         self.core.clients.forget(alias);
         self.core.board.remove(alias);
         Ok(())
@@ -180,7 +258,7 @@ impl Servers {
     /// Asks a server now.
     pub async fn probe(&self, alias: &str) -> Result<ServerState, Error> {
         self.state(alias)?;
-        self.monitors.look_and_wait(alias, false).await;
+        self.core.monitors.look_and_wait(alias, false).await;
         self.state(alias)
     }
 
@@ -190,7 +268,7 @@ impl Servers {
             return Err(Error::ServerDisabled(alias.to_owned()));
         }
         let asked_at = self.core.clock.now();
-        let looked = self.monitors.look_and_wait(alias, true);
+        let looked = self.core.monitors.look_and_wait(alias, true);
         let looked = self.core.clock.timeout(REFRESH_WAIT, looked).await;
         let state = self.state(alias)?;
         if state.status.inventory_at.is_some_and(|at| at >= asked_at) {
@@ -230,6 +308,7 @@ fn asked(new: &NewServer) -> serde_json::Value {
         usage,
         labels,
         enabled,
+        interrupts_allowed,
         api_login,
         ui_login,
     } = new;
@@ -239,6 +318,7 @@ fn asked(new: &NewServer) -> serde_json::Value {
         "usage": usage.as_str(),
         "labels": labels,
         "enabled": enabled,
+        "interrupts_allowed": interrupts_allowed,
         "api_login": api_login.is_some(),
         "ui_login": ui_login.is_some(),
     })

@@ -9,6 +9,7 @@ pub const NAMES: &[&str] = &[
     AFTER_SENDING,
     AFTER_ANSWER,
     AFTER_IMAGES,
+    IN_RECOVERY,
 ];
 
 /// The servers of the earlier application are read and none is registered.
@@ -24,6 +25,13 @@ pub const AFTER_SENDING: &str = "after_sending";
 pub const AFTER_ANSWER: &str = "after_answer";
 /// The images are on disk and the job does not know it.
 pub const AFTER_IMAGES: &str = "after_images";
+/// An attempt of an earlier process is counted as taken up and nothing was
+/// done for it.
+pub const IN_RECOVERY: &str = "in_recovery";
+
+/// Before the name of a point: a panic there instead of a stop.
+#[cfg(feature = "stop-points")]
+const PANIC: &str = "panic:";
 
 #[cfg(feature = "stop-points")]
 static CHOSEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
@@ -35,16 +43,31 @@ pub fn choose(name: &str) {
     let _ = CHOSEN.set(name.to_owned());
 }
 
-/// Passes a point, or says so on standard output and stays there for ever.
+/// Passes a point; or says so on standard output and stays there for ever, or
+/// panics.
 #[cfg(feature = "stop-points")]
 pub async fn reach(name: &str) {
-    if CHOSEN.get().is_some_and(|chosen| chosen == name) {
+    let Some(chosen) = CHOSEN.get() else { return };
+    if let Some(chosen) = chosen.strip_prefix(PANIC) {
+        assert!(chosen != name, "told to panic at {name}");
+    } else if chosen == name {
         println!("stopped at {name}");
         std::future::pending::<()>().await;
     }
+}
+
+/// The same for a point on one server, chosen as `<name>/<alias>`.
+#[cfg(feature = "stop-points")]
+pub async fn reach_on(name: &str, alias: &str) {
+    reach(&format!("{name}/{alias}")).await;
 }
 
 /// Passes a point.
 #[cfg(not(feature = "stop-points"))]
 #[expect(clippy::unused_async, reason = "the same shape as with the feature")]
 pub async fn reach(_name: &str) {}
+
+/// Passes a point.
+#[cfg(not(feature = "stop-points"))]
+#[expect(clippy::unused_async, reason = "the same shape as with the feature")]
+pub async fn reach_on(_name: &str, _alias: &str) {}

@@ -9,6 +9,7 @@ use crate::error::Error;
 pub mod adoption;
 pub mod api_keys;
 pub mod attempts;
+pub mod cooldowns;
 pub mod events;
 pub mod images;
 pub mod input_images;

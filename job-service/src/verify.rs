@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::generation_info::GenerationInfo;
 use crate::infotext;
 use crate::job::{AttemptOutcome, ImageKind, Verification};
-use crate::outcome::Failure;
+use crate::outcome::{self, Failure};
 use crate::request::{GenerationRequest, lora_tags};
 
 /// The schedule types that Forge understands behind a sampler's name.
@@ -179,7 +179,7 @@ fn wrong_model(expected: &ExpectedModel, info: &GenerationInfo) -> Failure {
     let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     Failure::new(
         AttemptOutcome::WrongModel,
-        "WRONG_MODEL",
+        outcome::WRONG_MODEL,
         &format!(
             "the server used {} (hash {}) instead of {} (sha256 {})",
             said(&info.sd_model_name),
@@ -304,11 +304,11 @@ fn loras(
             .filter(|c| !matches!(c, ':' | ','))
             .collect();
         if !named.iter().any(|(used, _)| *used == name) {
-            return Err(Failure::new(
-                AttemptOutcome::WrongModel,
-                "LORA_NOT_APPLIED",
-                &format!("the server did not apply the LoRA {name}"),
-            ));
+            let why = format!("the server did not apply the LoRA {name}");
+            return Err(Failure {
+                model: Some(tag.name.to_owned()),
+                ..Failure::new(AttemptOutcome::WrongModel, outcome::LORA_NOT_APPLIED, &why)
+            });
         }
     }
     Ok(())

@@ -58,7 +58,7 @@ CREATE TABLE forge_servers (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     revision INTEGER NOT NULL DEFAULT 1
-, api_login_sealed BLOB, ui_login_sealed BLOB) WITHOUT ROWID;
+, api_login_sealed BLOB, ui_login_sealed BLOB, interrupts_allowed BOOLEAN NOT NULL DEFAULT 0) WITHOUT ROWID;
 
 CREATE TABLE input_images (
     sha256 TEXT PRIMARY KEY NOT NULL,
@@ -82,7 +82,7 @@ CREATE TABLE job_attempts (
     error_code TEXT,
     http_status INTEGER,
     message TEXT,
-    models_json TEXT NOT NULL DEFAULT '[]',
+    models_json TEXT NOT NULL DEFAULT '[]', last_phase TEXT, loading_ms INTEGER, generating_ms INTEGER, possible_repeat BOOLEAN NOT NULL DEFAULT 0, recoveries INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (job_id, number)
 ) WITHOUT ROWID;
 
@@ -192,12 +192,15 @@ CREATE TABLE jobs (
     app_type TEXT DEFAULT 'forge',
     source_info TEXT,
     api_key_id TEXT
-, revision INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT 'txt2img', backend TEXT NOT NULL DEFAULT 'forge', priority INTEGER NOT NULL DEFAULT 0, queue_rank INTEGER NOT NULL DEFAULT 0, models_json TEXT NOT NULL DEFAULT '[]', resolved_checkpoint TEXT, resolved_seed INTEGER NOT NULL DEFAULT 0, resolved_subseed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 1, attempt_number INTEGER NOT NULL DEFAULT 0, attempts_spent INTEGER NOT NULL DEFAULT 0, attempts_max INTEGER NOT NULL DEFAULT 3, not_before TEXT, hold_reason TEXT, hold_message TEXT, hold_since TEXT, cancel_requested_at TEXT, error_code TEXT, labels_json TEXT NOT NULL DEFAULT '{}', batch_id TEXT, request_bytes INTEGER NOT NULL DEFAULT 0, adopted_request_json TEXT);
+, revision INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT 'txt2img', backend TEXT NOT NULL DEFAULT 'forge', priority INTEGER NOT NULL DEFAULT 0, queue_rank INTEGER NOT NULL DEFAULT 0, models_json TEXT NOT NULL DEFAULT '[]', resolved_checkpoint TEXT, resolved_seed INTEGER NOT NULL DEFAULT 0, resolved_subseed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL DEFAULT 1, attempt_number INTEGER NOT NULL DEFAULT 0, attempts_spent INTEGER NOT NULL DEFAULT 0, attempts_max INTEGER NOT NULL DEFAULT 3, not_before TEXT, hold_reason TEXT, hold_message TEXT, hold_since TEXT, cancel_requested_at TEXT, error_code TEXT, labels_json TEXT NOT NULL DEFAULT '{}', batch_id TEXT, request_bytes INTEGER NOT NULL DEFAULT 0, adopted_request_json TEXT, policy_json TEXT NOT NULL DEFAULT '{}', wait_until TEXT, deadline_at TEXT, run_began_at TEXT, hold_until TEXT, pixels INTEGER);
 
 CREATE INDEX idx_jobs_batch ON jobs (batch_id, creation_timestamp, mobilesd_job_id)
     WHERE batch_id IS NOT NULL;
 
 CREATE INDEX idx_jobs_creation ON jobs (creation_timestamp, mobilesd_job_id);
+
+CREATE INDEX idx_jobs_deadline ON jobs (status, deadline_at)
+    WHERE deadline_at IS NOT NULL AND status IN ('pending', 'processing');
 
 CREATE INDEX idx_jobs_due ON jobs (not_before) WHERE status = 'pending' AND not_before IS NOT NULL;
 
@@ -210,12 +213,20 @@ CREATE INDEX idx_jobs_processing ON jobs (mobilesd_job_id) WHERE status = 'proce
 
 CREATE INDEX idx_jobs_queue ON jobs (
     priority DESC, queue_rank, mobilesd_job_id, target_server_alias, models_json,
-    resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run
+    resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run,
+    policy_json, pixels
 ) WHERE status = 'pending';
+
+CREATE INDEX idx_jobs_retry ON jobs (
+    status, coalesce(completion_timestamp, last_updated_timestamp), mobilesd_job_id
+) WHERE status IN ('failed', 'cancelled');
 
 CREATE INDEX idx_jobs_status_creation ON jobs (status, creation_timestamp);
 
 CREATE INDEX idx_jobs_updated ON jobs (last_updated_timestamp, mobilesd_job_id);
+
+CREATE INDEX idx_jobs_wait_until ON jobs (wait_until)
+    WHERE status = 'pending' AND wait_until IS NOT NULL;
 
 CREATE TABLE key_totals (
     key_id TEXT PRIMARY KEY NOT NULL,
@@ -273,6 +284,16 @@ CREATE TABLE request_ids (
 ) WITHOUT ROWID;
 
 CREATE INDEX idx_request_ids_created ON request_ids (created_at);
+
+CREATE TABLE server_cooldowns (
+    server_alias TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('model', 'pixels')),
+    subject TEXT NOT NULL,
+    failures INTEGER NOT NULL,
+    until TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (server_alias, kind, subject)
+) WITHOUT ROWID;
 
 CREATE TABLE unneeded_files (
     sha256 TEXT NOT NULL,

@@ -163,7 +163,8 @@ impl Inventories {
             .await
     }
 
-    /// Says that a model is not on a server.
+    /// Says that a model is not on a server. The next inventory decides anew,
+    /// even when it is the one on file: it was taken later.
     ///
     /// # Errors
     /// [`ModelError::AvailabilityNotFound`].
@@ -174,6 +175,7 @@ impl Inventories {
                     let server = server.clone();
                     return Err(ModelError::AvailabilityNotFound { server, model_id });
                 }
+                store::inventories::forget_generation(connection, &server)?;
                 store::files::delete_of(connection, &server, model_id)?;
                 let event = NewEvent::presence(EventKind::Removed, &server, model_id);
                 Ok(Changed::with((), event))

@@ -2,6 +2,7 @@
 //! or as programs of their own, and waits on what they show. Holds no test.
 
 pub mod callers;
+pub mod killable;
 pub mod pair;
 pub mod sim;
 pub mod wait;

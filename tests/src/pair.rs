@@ -49,6 +49,10 @@ impl Default for PairOptions {
                 retry_first: Duration::from_millis(50),
                 retry_most: Duration::from_millis(400),
                 recovery: Duration::from_secs(2),
+                breaker_first: Duration::from_millis(200),
+                breaker_most: Duration::from_millis(800),
+                cooldown_first: Duration::from_millis(100),
+                cooldown_most: Duration::from_millis(400),
                 ..job_service::core::Pace::default()
             },
             grace: Duration::from_millis(200),

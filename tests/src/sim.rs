@@ -1,9 +1,18 @@
 //! A Forge stand-in with a folder of its own, and what tests ask it. What a
 //! stand-in does is `forge-sim`'s.
 
+use std::sync::atomic::AtomicU64;
+
 use anyhow::Result;
 use forge_sim::{ForgeSim, Generation, LoggedRequest, SimConfig};
+use job_service::{
+    dispatch::forge::{ForgeClient, GenerateAnswer},
+    job::Endpoint,
+};
+use serde_json::json;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::wait;
 
@@ -48,6 +57,22 @@ impl Sim {
     /// Waits until the generation log looks like this.
     pub async fn until(&self, what: impl Fn(&[Generation]) -> bool) -> Result<()> {
         self.sim.wait_for(what, wait::BOUND).await
+    }
+
+    /// Has somebody else begin a generation of two steps there.
+    pub fn foreign(&self) -> Result<JoinHandle<GenerateAnswer>> {
+        let spool = self.folder.path().join("foreign");
+        let client = ForgeClient::new(&self.sim.url())?;
+        let body = json!({
+            "prompt": "foreign", "steps": 2, "width": 64, "height": 64, "force_task_id": "foreign",
+        });
+        let body = body.as_object().cloned().unwrap_or_default();
+        Ok(TaskTracker::new().spawn(async move {
+            let received = AtomicU64::new(0);
+            client
+                .generate(Endpoint::Txt2img, &body, &spool, &received)
+                .await
+        }))
     }
 
     /// How often a path was asked for.

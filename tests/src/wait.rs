@@ -27,6 +27,11 @@ where
     found.map_err(|_| anyhow::anyhow!("{what} did not happen within {BOUND:?}; last seen: {last}"))
 }
 
+/// The pause between two looks, for whoever bounds them otherwise.
+pub async fn a_moment() {
+    pause(LOOK_EVERY).await;
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the pause between two looks at real programs; no assertion rests on its length"

@@ -117,6 +117,7 @@ impl Following<'_> {
             | JobEventType::Cancelled
             | JobEventType::Updated
             | JobEventType::Deleted
+            | JobEventType::Retried
             | JobEventType::Submitted
             | JobEventType::Unspecified => {}
         }

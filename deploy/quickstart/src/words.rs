@@ -45,7 +45,8 @@ pub(crate) fn passes_by_itself(reason: HoldReason) -> bool {
         | HoldReason::ModelServiceUnavailable
         | HoldReason::ServerLacksFeature
         | HoldReason::AdoptedStale
-        | HoldReason::AdoptedUnreadable => false,
+        | HoldReason::AdoptedUnreadable
+        | HoldReason::CoolingDown => false,
     }
 }
 

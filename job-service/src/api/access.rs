@@ -16,6 +16,11 @@ pub(crate) const ACCESS: Access = Access::new(&[
     ("stablequeue.jobs.v1.JobService/WatchJob", Scope::JobsRead),
     ("stablequeue.jobs.v1.JobService/UpdateJob", Scope::JobsWrite),
     ("stablequeue.jobs.v1.JobService/CancelJob", Scope::JobsWrite),
+    ("stablequeue.jobs.v1.JobService/RetryJob", Scope::JobsWrite),
+    (
+        "stablequeue.jobs.v1.JobService/BatchRetryJobs",
+        Scope::JobsWrite,
+    ),
     ("stablequeue.jobs.v1.JobService/DeleteJob", Scope::JobsWrite),
     (
         "stablequeue.jobs.v1.JobService/ListJobImages",
@@ -55,6 +60,10 @@ pub(crate) const ACCESS: Access = Access::new(&[
     ),
     (
         "stablequeue.jobs.v1.ServerService/CordonServer",
+        Scope::ServersAdmin,
+    ),
+    (
+        "stablequeue.jobs.v1.ServerService/DrainServer",
         Scope::ServersAdmin,
     ),
     (

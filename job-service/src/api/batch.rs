@@ -3,7 +3,10 @@
 use service_kit::status::INVALID_FIELDS;
 use stablequeue_proto::jobs::v1::{self as proto, batch_submit_result::Outcome};
 
-use crate::{jobs::TakenJob, request::Violation};
+use crate::{
+    jobs::{RetriedJob, TakenJob},
+    request::Violation,
+};
 
 /// Violations that are told of one item, so that an answer about many stays
 /// within what clients take.
@@ -15,6 +18,27 @@ const TEXT_BYTES_MAX: usize = 300;
 pub(super) fn taken(item: usize, job: TakenJob) -> proto::BatchSubmitResult {
     let TakenJob { id, seed } = job;
     result(item, Outcome::Taken(proto::BatchTaken { job_id: id, seed }))
+}
+
+/// What became of the retry of a job.
+pub(super) fn retried(job: RetriedJob) -> proto::BatchRetryResult {
+    let RetriedJob { id, outcome } = job;
+    let (run, failure) = match outcome {
+        Ok(run) => (run, None),
+        Err(refusal) => {
+            let failure = proto::BatchFailure {
+                reason: refusal.reason,
+                message: cut(refusal.message),
+                violations: Vec::new(),
+            };
+            (0, Some(failure))
+        }
+    };
+    proto::BatchRetryResult {
+        job_id: id,
+        run,
+        failure,
+    }
 }
 
 /// An item of which no job was taken.

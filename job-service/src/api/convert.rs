@@ -2,24 +2,33 @@
 //! takes its source apart field by field, so that a new field is not
 //! forgotten.
 
-use service_kit::clock::to_timestamp;
+use std::time::Duration;
+
+use service_kit::clock::{to_proto_duration, to_timestamp};
 use stablequeue_proto::jobs::v1 as proto;
 
 use crate::{
-    job::{
-        AppType, Attempt, AttemptOutcome, AttemptPhase, Endpoint, Event, EventType, Hold,
-        HoldReason, Image, ImageKind, Job, JobState, ModelRole, Requirement, Verification,
-    },
+    job::{Attempt, Event, Hold, Image, Job, JobState, Requirement, Verification},
     jobs::{Details, Shown},
+    policy::Backoff,
     request::GenerationRequest,
 };
 
 pub(crate) mod api_key;
 pub(crate) mod params;
+mod policy;
 pub(crate) mod server;
+mod words;
 
-/// A job as it is shown; `details` makes the view FULL.
-pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
+pub(crate) use words::{app_type_from_proto, outcome_from_proto, phase_to_proto, state_from_proto};
+use words::{
+    app_type_to_proto, endpoint_to_proto, event_type_to_proto, hold_to_proto, kind_to_proto,
+    outcome_to_proto, role_to_proto, state_to_proto, verification_to_proto,
+};
+
+/// A job as it is shown; `details` makes the view FULL. `backoff` holds where
+/// its policy says nothing.
+pub(crate) fn job(shown: Shown, details: Option<Details>, backoff: Backoff) -> proto::Job {
     let Shown {
         job,
         attempt,
@@ -51,6 +60,10 @@ pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
         completed_at,
         cancel_requested_at,
         not_before,
+        policy,
+        run_began_at: _,
+        wait_until,
+        deadline_at,
         error,
         result_json: _,
         labels,
@@ -73,11 +86,12 @@ pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
                  reason,
                  message,
                  since,
+                 until,
              }| proto::Hold {
                 reason: hold_to_proto(reason).into(),
                 message,
                 start_time: since.map(to_timestamp),
-                retry_time: not_before.map(to_timestamp),
+                retry_time: until.or(not_before).map(to_timestamp),
             },
         ),
         run,
@@ -116,18 +130,21 @@ pub(crate) fn job(shown: Shown, details: Option<Details>) -> proto::Job {
         etag: revision.to_string(),
         batch_id: batch_id.unwrap_or_default(),
         key_id: key_id.unwrap_or_default(),
+        policy: Some(policy::policy(&policy, backoff)),
+        wait_deadline: wait_until.map(to_timestamp),
+        total_deadline: deadline_at.map(to_timestamp),
     }
 }
 
 /// The result from the documented object: what an older program wrote there
 /// shows as far as it has the keys.
 fn result(job: &Job, attempt: Option<&Attempt>) -> Option<proto::JobResult> {
-    if !matches!(job.state, JobState::Completed | JobState::Cancelled) {
+    if !job.state.is_terminal() {
         return None;
     }
     let details: serde_json::Value = serde_json::from_str(job.result_json.as_deref()?).ok()?;
     let images = details["images"].as_array().map_or(0, Vec::len);
-    if job.state == JobState::Cancelled && images == 0 {
+    if job.state != JobState::Completed && images == 0 {
         return None;
     }
     let text = |key: &str| details[key].as_str().unwrap_or_default().to_owned();
@@ -168,7 +185,14 @@ fn attempt_to_proto(attempt: Attempt, full: bool) -> proto::Attempt {
         http_status,
         message,
         models: _,
+        last_phase,
+        loading_ms,
+        generating_ms,
+        possible_repeat,
+        recoveries,
     } = attempt;
+    let duration =
+        |ms: Option<i64>| ms.map(|ms| to_proto_duration(Duration::from_millis(ms.unsigned_abs())));
     proto::Attempt {
         number,
         run,
@@ -186,6 +210,13 @@ fn attempt_to_proto(attempt: Attempt, full: bool) -> proto::Attempt {
         http_status: http_status.unwrap_or(0),
         token: if full { token } else { String::new() },
         server_process: server_process.unwrap_or_default(),
+        last_phase: last_phase
+            .map_or(proto::AttemptPhase::Unspecified, phase_to_proto)
+            .into(),
+        load_time: duration(loading_ms),
+        generate_time: duration(generating_ms),
+        possible_repeat,
+        recoveries,
     }
 }
 
@@ -251,142 +282,5 @@ pub(crate) fn event(event: Event) -> proto::JobEvent {
             .map_or(proto::HoldReason::Unspecified, hold_to_proto)
             .into(),
         message,
-    }
-}
-
-/// A state that a filter names; `None` for none.
-pub(crate) fn state_from_proto(state: proto::JobState) -> Option<JobState> {
-    match state {
-        proto::JobState::Unspecified => None,
-        proto::JobState::Pending => Some(JobState::Pending),
-        proto::JobState::Processing => Some(JobState::Processing),
-        proto::JobState::Completed => Some(JobState::Completed),
-        proto::JobState::Failed => Some(JobState::Failed),
-        proto::JobState::Cancelled => Some(JobState::Cancelled),
-    }
-}
-
-/// Where a job comes from; `None` when it is not said.
-pub(crate) fn app_type_from_proto(app_type: proto::AppType) -> Option<AppType> {
-    match app_type {
-        proto::AppType::Unspecified => None,
-        proto::AppType::Forge => Some(AppType::Forge),
-        proto::AppType::Browser => Some(AppType::Browser),
-        proto::AppType::Api => Some(AppType::Api),
-    }
-}
-
-/// A state.
-pub(crate) fn state_to_proto(state: JobState) -> proto::JobState {
-    match state {
-        JobState::Pending => proto::JobState::Pending,
-        JobState::Processing => proto::JobState::Processing,
-        JobState::Completed => proto::JobState::Completed,
-        JobState::Failed => proto::JobState::Failed,
-        JobState::Cancelled => proto::JobState::Cancelled,
-    }
-}
-
-/// A phase.
-pub(crate) fn phase_to_proto(phase: AttemptPhase) -> proto::AttemptPhase {
-    match phase {
-        AttemptPhase::Claimed => proto::AttemptPhase::Claimed,
-        AttemptPhase::Sending => proto::AttemptPhase::Sending,
-        AttemptPhase::Queued => proto::AttemptPhase::Queued,
-        AttemptPhase::Loading => proto::AttemptPhase::Loading,
-        AttemptPhase::Generating => proto::AttemptPhase::Generating,
-        AttemptPhase::Fetching => proto::AttemptPhase::Fetching,
-        AttemptPhase::Saving => proto::AttemptPhase::Saving,
-        AttemptPhase::OutcomeUnknown => proto::AttemptPhase::OutcomeUnknown,
-        AttemptPhase::Ended => proto::AttemptPhase::Ended,
-    }
-}
-
-fn hold_to_proto(reason: HoldReason) -> proto::HoldReason {
-    match reason {
-        HoldReason::NoServer => proto::HoldReason::NoServer,
-        HoldReason::TargetUnknown => proto::HoldReason::TargetUnknown,
-        HoldReason::ServerUnavailable => proto::HoldReason::ServerUnavailable,
-        HoldReason::ServerCordoned => proto::HoldReason::ServerCordoned,
-        HoldReason::ServerBusy => proto::HoldReason::ServerBusy,
-        HoldReason::ModelMissing => proto::HoldReason::ModelMissing,
-        HoldReason::ModelAmbiguous => proto::HoldReason::ModelAmbiguous,
-        HoldReason::ModelServiceUnavailable => proto::HoldReason::ModelServiceUnavailable,
-        HoldReason::RetryBackoff => proto::HoldReason::RetryBackoff,
-        HoldReason::ServerLacksFeature => proto::HoldReason::ServerLacksFeature,
-        HoldReason::AdoptedStale => proto::HoldReason::AdoptedStale,
-        HoldReason::AdoptedUnreadable => proto::HoldReason::AdoptedUnreadable,
-    }
-}
-
-fn outcome_to_proto(outcome: AttemptOutcome) -> proto::AttemptOutcome {
-    match outcome {
-        AttemptOutcome::Completed => proto::AttemptOutcome::Completed,
-        AttemptOutcome::Refused => proto::AttemptOutcome::Refused,
-        AttemptOutcome::HandedBack => proto::AttemptOutcome::HandedBack,
-        AttemptOutcome::ServerLacksFeature => proto::AttemptOutcome::ServerLacksFeature,
-        AttemptOutcome::PermanentError => proto::AttemptOutcome::PermanentError,
-        AttemptOutcome::RetryableError => proto::AttemptOutcome::RetryableError,
-        AttemptOutcome::WrongModel => proto::AttemptOutcome::WrongModel,
-        AttemptOutcome::BrokenAnswer => proto::AttemptOutcome::BrokenAnswer,
-        AttemptOutcome::Lost => proto::AttemptOutcome::Lost,
-        AttemptOutcome::Cancelled => proto::AttemptOutcome::Cancelled,
-        AttemptOutcome::Interrupted => proto::AttemptOutcome::Interrupted,
-    }
-}
-
-fn event_type_to_proto(kind: EventType) -> proto::JobEventType {
-    match kind {
-        EventType::Submitted => proto::JobEventType::Submitted,
-        EventType::Held => proto::JobEventType::Held,
-        EventType::Claimed => proto::JobEventType::Claimed,
-        EventType::PhaseChanged => proto::JobEventType::PhaseChanged,
-        EventType::AttemptEnded => proto::JobEventType::AttemptEnded,
-        EventType::CancelRequested => proto::JobEventType::CancelRequested,
-        EventType::Completed => proto::JobEventType::Completed,
-        EventType::Failed => proto::JobEventType::Failed,
-        EventType::Cancelled => proto::JobEventType::Cancelled,
-        EventType::Updated => proto::JobEventType::Updated,
-        EventType::Deleted => proto::JobEventType::Deleted,
-    }
-}
-
-fn verification_to_proto(verification: Verification) -> proto::Verification {
-    match verification {
-        Verification::Hash => proto::Verification::Hash,
-        Verification::Name => proto::Verification::Name,
-        Verification::Unverified => proto::Verification::Unverified,
-    }
-}
-
-fn kind_to_proto(kind: ImageKind) -> proto::ImageKind {
-    match kind {
-        ImageKind::Sample => proto::ImageKind::Sample,
-        ImageKind::Extra => proto::ImageKind::Extra,
-        ImageKind::Partial => proto::ImageKind::Partial,
-    }
-}
-
-fn app_type_to_proto(app_type: AppType) -> proto::AppType {
-    match app_type {
-        AppType::Forge => proto::AppType::Forge,
-        AppType::Browser => proto::AppType::Browser,
-        AppType::Api => proto::AppType::Api,
-    }
-}
-
-fn endpoint_to_proto(endpoint: Endpoint) -> proto::Endpoint {
-    match endpoint {
-        Endpoint::Txt2img => proto::Endpoint::Txt2img,
-        Endpoint::Img2img => proto::Endpoint::Img2img,
-    }
-}
-
-fn role_to_proto(role: ModelRole) -> proto::ModelRole {
-    match role {
-        ModelRole::Checkpoint => proto::ModelRole::Checkpoint,
-        ModelRole::HiresCheckpoint => proto::ModelRole::HiresCheckpoint,
-        ModelRole::Refiner => proto::ModelRole::Refiner,
-        ModelRole::Lora => proto::ModelRole::Lora,
     }
 }

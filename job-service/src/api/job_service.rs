@@ -9,9 +9,10 @@ use tonic::{Request, Response, Status};
 use super::{
     batch, convert,
     download::ImageStream,
+    page::Page,
     parse::{
-        Batch, Update, invalid, job_id, parse_batch, parse_list, parse_submission, parse_update,
-        view, wait_time,
+        Batch, BatchRetry, Retry, Update, invalid, job_id, parse_batch, parse_batch_retry,
+        parse_list, parse_retry, parse_submission, parse_update, view, wait_time,
     },
     status,
     viewer::viewer,
@@ -44,6 +45,24 @@ impl JobApi {
         ResumeToken::new(self.core.epoch.clone(), sequence).to_string()
     }
 
+    /// A job as it is shown in the view BASIC.
+    fn basic(&self, shown: Shown) -> proto::Job {
+        convert::job(shown, None, self.core.pace.backoff())
+    }
+
+    async fn in_view(
+        &self,
+        jobs: &Jobs,
+        shown: Shown,
+        view: proto::JobView,
+    ) -> Result<proto::Job, Status> {
+        let details = match view {
+            proto::JobView::Full => Some(jobs.details(&shown.job.id).await.map_err(status)?),
+            proto::JobView::Basic | proto::JobView::Unspecified => None,
+        };
+        Ok(convert::job(shown, details, self.core.pace.backoff()))
+    }
+
     /// The place that a resume token names; `None` for none.
     fn place(&self, token: &str) -> Result<Option<i64>, Status> {
         if token.is_empty() {
@@ -59,14 +78,6 @@ impl JobApi {
     }
 }
 
-async fn in_view(jobs: &Jobs, shown: Shown, view: proto::JobView) -> Result<proto::Job, Status> {
-    let details = match view {
-        proto::JobView::Full => Some(jobs.details(&shown.job.id).await.map_err(status)?),
-        proto::JobView::Basic | proto::JobView::Unspecified => None,
-    };
-    Ok(convert::job(shown, details))
-}
-
 #[tonic::async_trait]
 impl JobService for JobApi {
     async fn submit_job(
@@ -78,7 +89,7 @@ impl JobService for JobApi {
         let shown = jobs.submit(submission, id).await.map_err(status)?;
         Ok(Response::new(proto::SubmitJobResponse {
             resume_token: self.token(shown.sequence),
-            job: Some(convert::job(shown, None)),
+            job: Some(self.basic(shown)),
         }))
     }
 
@@ -128,7 +139,7 @@ impl JobService for JobApi {
         let shown = jobs.get(&id).await.map_err(status)?;
         Ok(Response::new(proto::GetJobResponse {
             resume_token: self.token(shown.sequence),
-            job: Some(in_view(&jobs, shown, view).await?),
+            job: Some(self.in_view(&jobs, shown, view).await?),
         }))
     }
 
@@ -148,7 +159,7 @@ impl JobService for JobApi {
         let mut last = None;
         for shown in found.into_iter().take(list.size) {
             let cursor = cursor_of(&shown.job, order);
-            let job = in_view(&jobs, shown, list.view).await?;
+            let job = self.in_view(&jobs, shown, list.view).await?;
             if !page.takes(&job) {
                 // The page is full by its bytes before it is by its number.
                 return Ok(Response::new(page.answer(
@@ -175,7 +186,7 @@ impl JobService for JobApi {
         let shown = jobs.wait(&id, timeout).await.map_err(status)?;
         Ok(Response::new(proto::WaitJobResponse {
             done: shown.job.state.is_terminal(),
-            job: Some(convert::job(shown, None)),
+            job: Some(self.basic(shown)),
         }))
     }
 
@@ -194,6 +205,7 @@ impl JobService for JobApi {
             watch,
             self.core.epoch.clone(),
             self.core.clock.clone(),
+            self.core.pace.backoff(),
         )))
     }
 
@@ -209,7 +221,40 @@ impl JobService for JobApi {
         } = parse_update(request.into_inner())?;
         let shown = jobs.update(&id, change, revision).await;
         Ok(Response::new(proto::UpdateJobResponse {
-            job: Some(convert::job(shown.map_err(status)?, None)),
+            job: Some(self.basic(shown.map_err(status)?)),
+        }))
+    }
+
+    async fn retry_job(
+        &self,
+        request: Request<proto::RetryJobRequest>,
+    ) -> Result<Response<proto::RetryJobResponse>, Status> {
+        let jobs = self.jobs(&request)?;
+        let Retry {
+            id,
+            as_new,
+            request_id,
+        } = parse_retry(request.into_inner(), jobs.viewer().key_id())?;
+        let shown = jobs.retry(&id, as_new, request_id).await.map_err(status)?;
+        Ok(Response::new(proto::RetryJobResponse {
+            resume_token: self.token(shown.sequence),
+            job: Some(self.basic(shown)),
+        }))
+    }
+
+    async fn batch_retry_jobs(
+        &self,
+        request: Request<proto::BatchRetryJobsRequest>,
+    ) -> Result<Response<proto::BatchRetryJobsResponse>, Status> {
+        let jobs = self.jobs(&request)?;
+        let BatchRetry { choice, request_id } =
+            parse_batch_retry(request.into_inner(), jobs.viewer().key_id())?;
+        let retried = jobs.retry_batch(choice, request_id).await;
+        let (retried, sequence) = retried.map_err(status)?;
+        Ok(Response::new(proto::BatchRetryJobsResponse {
+            results: retried.results.into_iter().map(batch::retried).collect(),
+            more: retried.more,
+            resume_token: self.token(sequence),
         }))
     }
 
@@ -235,7 +280,7 @@ impl JobService for JobApi {
         let id = job_id(request.into_inner().job_id)?;
         let shown = jobs.cancel(&id).await.map_err(status)?;
         Ok(Response::new(proto::CancelJobResponse {
-            job: Some(convert::job(shown, None)),
+            job: Some(self.basic(shown)),
         }))
     }
 
@@ -277,40 +322,5 @@ impl JobService for JobApi {
             image,
             offset,
         )))
-    }
-}
-
-/// A page that also ends by its bytes.
-struct Page {
-    jobs: Vec<proto::Job>,
-    bytes: usize,
-}
-
-impl Page {
-    fn new(size: usize) -> Self {
-        Self {
-            jobs: Vec::with_capacity(size.min(64)),
-            bytes: 0,
-        }
-    }
-
-    /// Takes a job if there is room; the first one always.
-    fn takes(&mut self, job: &proto::Job) -> bool {
-        let bytes = prost::Message::encoded_len(job);
-        let fits = self.bytes + bytes <= service_kit::page::PAGE_BYTES_MAX;
-        if fits || self.jobs.is_empty() {
-            self.bytes += bytes;
-            self.jobs.push(job.clone());
-            return true;
-        }
-        false
-    }
-
-    fn answer(self, next: Option<String>, resume_token: String) -> proto::ListJobsResponse {
-        proto::ListJobsResponse {
-            jobs: self.jobs,
-            next_page_token: next.unwrap_or_default(),
-            resume_token,
-        }
     }
 }

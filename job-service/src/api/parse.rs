@@ -24,10 +24,13 @@ use crate::{
 
 mod batch;
 mod change;
+mod policy;
+mod retry;
 mod submission;
 
 pub(super) use batch::{Batch, parse_batch};
 pub(super) use change::{Update, parse_update};
+pub(super) use retry::{BatchRetry, Retry, parse_batch_retry, parse_retry};
 pub(super) use submission::parse_submission;
 
 /// Bytes that a job id may have; older ones are not all UUIDs.

@@ -1,5 +1,7 @@
 //! ServerService: each handler parses, asks one use case, converts.
 
+use std::time::Duration;
+
 use service_kit::{
     audit::AuditTarget,
     auth::Caller,
@@ -11,12 +13,19 @@ use tonic::{Request, Response, Status};
 
 use super::{convert::server as convert, status};
 use crate::{
-    error::Error, request::Violation, server::alias_fault, servers::Servers,
+    board::ServerState, error::Error, request::Violation, server::alias_fault, servers::Servers,
     store::servers::ServerChange,
 };
 
 /// Bytes of the reason for a cordon.
 const REASON_BYTES_MAX: usize = 1024;
+
+/// Bytes of the reason for draining.
+const DRAIN_REASON_BYTES_MAX: usize = 512;
+/// How long DrainServer waits when it is not told.
+const DRAIN_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest that DrainServer waits.
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// The handlers.
 pub(super) struct ServerApi {
@@ -26,6 +35,10 @@ pub(super) struct ServerApi {
 impl ServerApi {
     pub(super) fn new(servers: Servers) -> Self {
         Self { servers }
+    }
+
+    fn shown(&self, state: ServerState) -> proto::Server {
+        convert::server(state, self.servers.now())
     }
 
     async fn cordon(
@@ -42,7 +55,7 @@ impl ServerApi {
             .update(alias, change, None)
             .await
             .map_err(status)?;
-        Ok(Some(convert::server(state)))
+        Ok(Some(self.shown(state)))
     }
 }
 
@@ -67,7 +80,7 @@ impl ServerService for ServerApi {
         };
         let state = self.servers.create(new, id).await.map_err(status)?;
         Ok(Response::new(proto::CreateServerResponse {
-            server: Some(convert::server(state)),
+            server: Some(self.shown(state)),
         }))
     }
 
@@ -78,7 +91,7 @@ impl ServerService for ServerApi {
         let alias = alias("alias", request.into_inner().alias)?;
         let state = self.servers.get(&alias).map_err(status)?;
         Ok(Response::new(proto::GetServerResponse {
-            server: Some(convert::server(state)),
+            server: Some(self.shown(state)),
         }))
     }
 
@@ -113,7 +126,7 @@ impl ServerService for ServerApi {
             .filter(|_| more)
             .map(|last| PageToken::encode(b"servers", &last.server.alias));
         Ok(Response::new(proto::ListServersResponse {
-            servers: states.into_iter().map(convert::server).collect(),
+            servers: states.into_iter().map(|state| self.shown(state)).collect(),
             next_page_token: next.unwrap_or_default(),
         }))
     }
@@ -139,7 +152,7 @@ impl ServerService for ServerApi {
             .await
             .map_err(status)?;
         Ok(Response::new(proto::UpdateServerResponse {
-            server: Some(convert::server(state)),
+            server: Some(self.shown(state)),
         }))
     }
 
@@ -161,7 +174,7 @@ impl ServerService for ServerApi {
         let alias = alias("alias", request.into_inner().alias)?;
         let state = self.servers.probe(&alias).await.map_err(status)?;
         Ok(Response::new(proto::ProbeServerResponse {
-            server: Some(convert::server(state)),
+            server: Some(self.shown(state)),
         }))
     }
 
@@ -173,7 +186,7 @@ impl ServerService for ServerApi {
         let alias = alias("alias", request.into_inner().alias)?;
         let state = self.servers.refresh_inventory(&alias).await;
         Ok(Response::new(proto::RefreshInventoryResponse {
-            server: Some(convert::server(state.map_err(status)?)),
+            server: Some(self.shown(state.map_err(status)?)),
         }))
     }
 
@@ -196,15 +209,64 @@ impl ServerService for ServerApi {
         }))
     }
 
+    async fn drain_server(
+        &self,
+        request: Request<proto::DrainServerRequest>,
+    ) -> Result<Response<proto::DrainServerResponse>, Status> {
+        note(&request, &request.get_ref().alias);
+        let proto::DrainServerRequest {
+            alias,
+            reason,
+            timeout,
+        } = request.into_inner();
+        let mut violations = Vec::new();
+        if let Some(fault) = alias_fault(&alias) {
+            violations.push(Violation::new("alias", fault));
+        }
+        if reason.len() > DRAIN_REASON_BYTES_MAX {
+            let words = format!("must have at most {DRAIN_REASON_BYTES_MAX} bytes");
+            violations.push(Violation::new("reason", words));
+        }
+        let wait = drain_wait(timeout, &mut violations);
+        if !violations.is_empty() {
+            return Err(invalid(violations));
+        }
+        let (state, drained) = self
+            .servers
+            .drain(&alias, reason, wait)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(proto::DrainServerResponse {
+            server: Some(self.shown(state)),
+            drained,
+        }))
+    }
+
     async fn uncordon_server(
         &self,
         request: Request<proto::UncordonServerRequest>,
     ) -> Result<Response<proto::UncordonServerResponse>, Status> {
         note(&request, &request.get_ref().alias);
         let alias = alias("alias", request.into_inner().alias)?;
+        let state = self.servers.uncordon(&alias).await.map_err(status)?;
         Ok(Response::new(proto::UncordonServerResponse {
-            server: self.cordon(&alias, (false, String::new())).await?,
+            server: Some(self.shown(state)),
         }))
+    }
+}
+
+/// How long to wait for a server to be drained.
+fn drain_wait(timeout: Option<prost_types::Duration>, violations: &mut Vec<Violation>) -> Duration {
+    let Some(timeout) = timeout else {
+        return DRAIN_WAIT_DEFAULT;
+    };
+    match Duration::try_from(timeout) {
+        Ok(wait) if wait <= DRAIN_WAIT_MAX => wait,
+        _ => {
+            let words = format!("must be 0 to {} seconds", DRAIN_WAIT_MAX.as_secs());
+            violations.push(Violation::new("timeout", words));
+            DRAIN_WAIT_DEFAULT
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::convert;
 use crate::{
     hints::Progress,
     jobs::watch::{Told, Watch},
+    policy::Backoff,
 };
 
 /// The messages of a watch.
@@ -22,14 +23,14 @@ pub(super) type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchJobResponse,
 
 /// The messages of a watch, until its job has ended. Nothing is read ahead: a
 /// slow reader is fed from the table when it comes back.
-pub(super) fn stream(watch: Watch, epoch: String, clock: Clock) -> WatchStream {
+pub(super) fn stream(watch: Watch, epoch: String, clock: Clock, backoff: Backoff) -> WatchStream {
     Box::pin(futures_util::stream::unfold(
         Some((watch, epoch, clock)),
-        |state| async move {
+        move |state| async move {
             let (mut watch, epoch, clock) = state?;
             match watch.next().await {
                 Ok(Some(told)) => {
-                    let message = message(told, &watch, &epoch, &clock);
+                    let message = message(told, &watch, &epoch, &clock, backoff);
                     Some((Ok(message), Some((watch, epoch, clock))))
                 }
                 Ok(None) => None,
@@ -43,10 +44,19 @@ pub(super) fn stream(watch: Watch, epoch: String, clock: Clock) -> WatchStream {
     ))
 }
 
-fn message(told: Told, watch: &Watch, epoch: &str, clock: &Clock) -> WatchJobResponse {
+fn message(
+    told: Told,
+    watch: &Watch,
+    epoch: &str,
+    clock: &Clock,
+    backoff: Backoff,
+) -> WatchJobResponse {
     let token = || ResumeToken::new(epoch.to_owned(), watch.place()).to_string();
     let (update, resume_token) = match told {
-        Told::Snapshot(shown) => (Update::Snapshot(convert::job(*shown, None)), token()),
+        Told::Snapshot(shown) => (
+            Update::Snapshot(convert::job(*shown, None, backoff)),
+            token(),
+        ),
         Told::Event(event) => (Update::Event(convert::event(event)), token()),
         Told::Progress(progress) => (Update::Progress(progress_to_proto(progress)), String::new()),
         Told::Heartbeat(_) => {

@@ -4,7 +4,10 @@ use serde_json::Map;
 
 use super::*;
 use crate::{
-    job::{AppType, Endpoint},
+    breaker::{Moment, OpenTimes, Suspect},
+    job::{AppType, Endpoint, Hold, HoldReason, Job, JobState},
+    policy::AvailabilityPolicy,
+    policy::JobPolicy,
     server::Usage,
 };
 
@@ -23,6 +26,7 @@ fn server(alias: &str) -> Server {
         revision: 1,
         api_login: None,
         ui_login: None,
+        interrupts_allowed: false,
     }
 }
 
@@ -42,6 +46,10 @@ fn job(target: &str) -> Job {
         completed_at: None,
         cancel_requested_at: None,
         not_before: None,
+        policy: JobPolicy::default(),
+        run_began_at: DateTime::UNIX_EPOCH,
+        wait_until: None,
+        deadline_at: None,
         error: None,
         result_json: None,
         labels: BTreeMap::new(),
@@ -103,7 +111,12 @@ fn what_holds_every_job_is_told_before_what_holds_this_one() {
     board.put(server("gpu"));
     board.update_status("gpu", |status| status.health = Health::Healthy);
     let mut own = job("");
-    own.hold = Some(hold(HoldReason::ModelMissing, "gpu lacks x".to_owned()));
+    own.hold = Some(Hold {
+        reason: HoldReason::ModelMissing,
+        message: "gpu lacks x".to_owned(),
+        since: None,
+        until: None,
+    });
     assert_eq!(reason(&board, &own), Some(HoldReason::ModelMissing));
     board.update_status("gpu", |status| status.health = Health::Unreachable);
     assert_eq!(reason(&board, &own), Some(HoldReason::ServerUnavailable));
@@ -119,10 +132,80 @@ fn a_job_that_waits_for_a_decision_says_so_whatever_the_servers_are() {
         reason: HoldReason::AdoptedStale,
         message: "decide".to_owned(),
         since: None,
+        until: None,
     });
     assert_eq!(reason(&board, &job), Some(HoldReason::AdoptedStale));
     board.put(server("a"));
     assert_eq!(reason(&board, &job), Some(HoldReason::AdoptedStale));
     job.state = JobState::Cancelled;
     assert_eq!(reason(&board, &job), None);
+}
+
+fn ready(alias: &str, board: &Board) {
+    board.put(server(alias));
+    board.update_status(alias, |status| status.health = Health::Healthy);
+}
+
+fn open(alias: &str, seconds: u64, board: &Board) {
+    let now = Moment {
+        monotonic: Duration::ZERO,
+        wall: DateTime::UNIX_EPOCH,
+    };
+    let times = OpenTimes {
+        first: Duration::from_secs(seconds),
+        most: Duration::from_secs(seconds),
+    };
+    board.update_breaker(alias, |breaker| {
+        for _ in 0..3 {
+            breaker.failed(Suspect::Server, "refused", now, times);
+        }
+    });
+}
+
+#[test]
+fn open_breakers_hold_a_job_until_the_first_is_over() {
+    let board = Board::default();
+    ready("a", &board);
+    ready("b", &board);
+    open("a", 20, &board);
+    let any = job("");
+    assert_eq!(reason(&board, &any), None, "b takes it");
+    board.occupy("b", "other");
+    assert_eq!(reason(&board, &any), None, "b is to be had again soon");
+    open("b", 10, &board);
+    let hold = board.hold_of(&any).unwrap();
+    assert_eq!(hold.reason, HoldReason::CoolingDown);
+    let wanted = DateTime::UNIX_EPOCH + Duration::from_secs(10);
+    assert_eq!(hold.until, Some(wanted));
+    for word in ["a gets no jobs", "b gets no jobs", "refused"] {
+        assert!(hold.message.contains(word), "{}", hold.message);
+    }
+    let now = Moment {
+        monotonic: Duration::from_secs(4),
+        wall: DateTime::UNIX_EPOCH + Duration::from_secs(4),
+    };
+    assert_eq!(board.next_end(now), Some(Duration::from_secs(6)));
+    assert_eq!(board.advance_breakers(Duration::from_secs(10)), ["b"]);
+    board.vacate("b", "other");
+    assert_eq!(reason(&board, &any), None, "b gets it on trial");
+    board.forget_failures("a");
+    assert!(board.get("a").is_some_and(|state| state.is_free()));
+}
+
+#[test]
+fn a_job_that_goes_without_model_service_is_not_held_by_its_silence() {
+    let board = Board::default();
+    ready("a", &board);
+    board.model_service_failed("refused".to_owned(), DateTime::UNIX_EPOCH);
+    for (policy, wanted) in [
+        (AvailabilityPolicy::Require, true),
+        (AvailabilityPolicy::FailFast, true),
+        (AvailabilityPolicy::Prefer, false),
+        (AvailabilityPolicy::Skip, false),
+    ] {
+        let mut job = job("");
+        job.policy.availability = policy;
+        let held = reason(&board, &job) == Some(HoldReason::ModelServiceUnavailable);
+        assert_eq!(held, wanted, "{policy:?}");
+    }
 }

@@ -1,13 +1,14 @@
-//! Owns the two settings that can hold secrets and so can come from files: the
-//! list of servers and the key of their logins. It says what is wrong with
+//! Owns the settings that can hold secrets and so come from files: the list of
+//! servers, the key of their logins, tokens and the first API key. It says what is wrong with
 //! them, and never what they hold.
 
 use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use service_kit::auth::Token;
 
 use super::{ServeArgs, servers::parse_servers};
-use crate::{seal::SealingKey, store::servers::NewServer};
+use crate::{keys::BootstrapKey, seal::SealingKey, store::servers::NewServer};
 
 impl ServeArgs {
     /// The servers to register; what is wrong goes to `faults`.
@@ -58,6 +59,20 @@ fn one(
             Ok(Some((names[1], text.into())))
         }
     }
+}
+
+/// The token in a file, or why there is none; never a part of it.
+pub(super) fn read_token(path: &Path) -> Result<Token, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Token::parse(text.trim()).map_err(|_| format!("{}: holds no token", path.display()))
+}
+
+/// The digests of the key in a file, or why there is none; never a part of it.
+pub(super) fn read_key(path: &Path) -> Result<BootstrapKey, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    BootstrapKey::parse(text.trim()).map_err(|_| format!("{}: holds no key", path.display()))
 }
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ fn parse_entry(entry: Entry) -> Result<NewServer, Vec<String>> {
             usage,
             labels: BTreeMap::new(),
             enabled: true,
+            interrupts_allowed: false,
             api_login,
             ui_login: None,
         })

@@ -1,6 +1,6 @@
 //! Runs one attempt: sends the request, follows it, takes what comes back.
 //! When the outcome is not known it goes to `reconcile`; what follows for the
-//! job is decided in `settle`.
+//! job is decided in `settle`, and who watches over all that is `supervise`.
 
 use std::{
     collections::HashSet,
@@ -11,17 +11,18 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    context::{self, Context, Entered, Unready},
+    clearing,
+    context::{Context, Entered, Unready},
     follow::{Follower, Signal},
     forge::{GenerateAnswer, api_login_remedy},
     harvest::{self, Barren},
-    heal, reconcile,
+    heal, lessons, prevalidate, reconcile,
+    room::{self, Full, with_room},
     settle::{self, Elsewhere, Ending},
 };
 use crate::{
     board::ServerState,
     core::Core,
-    hints::Attended,
     job::{Attempt, AttemptOutcome, AttemptPhase, Job},
     outcome::{self, Failure, TransportFault, Verdict},
     server::Health,
@@ -29,130 +30,48 @@ use crate::{
     store::attempts,
 };
 
-/// The place that an attempt takes on its server; given back when dropped,
-/// whatever happens.
-struct Seat {
-    core: Arc<Core>,
-    server: String,
-    job_id: String,
-}
-
-impl Seat {
-    fn take(core: &Arc<Core>, attempt: &Attempt) -> Self {
-        core.board.occupy(&attempt.server, &attempt.job_id);
-        Self {
-            core: Arc::clone(core),
-            server: attempt.server.clone(),
-            job_id: attempt.job_id.clone(),
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.core.board.vacate(&self.server, &self.job_id);
-        self.core.hints.wake_dispatcher();
-    }
-}
-
 /// Runs a claimed attempt to its end.
 pub async fn run(
     core: Arc<Core>,
     attempt: Attempt,
     state: Option<ServerState>,
-    attended: Attended,
+    wish: CancellationToken,
 ) {
-    let _seat = Seat::take(&core, &attempt);
     stop_point::reach(stop_point::AFTER_CLAIM).await;
-    match Context::load(&core, attempt.clone(), state).await {
-        Ok(context) => {
-            let wish = wish_of(&context.job, &attended);
-            let ending = drive(&context, wish).await;
-            finish(&core, &context.job, &attempt, ending).await;
-        }
-        Err(Unready::Failed(job, failure)) => {
-            finish(&core, &job, &attempt, Some(Ending::Failed(failure))).await;
-        }
-        Err(Unready::Unreadable(error)) => settle::unreadable(&core, &attempt, &error).await,
-        Err(Unready::Stopped) => {}
-    }
-}
-
-/// Takes up an attempt that an earlier process began.
-pub async fn resume(core: Arc<Core>, attempt: Attempt, attended: Attended) {
-    let _seat = Seat::take(&core, &attempt);
-    if attempt.phase == AttemptPhase::Claimed {
-        // The phase is written before anything is sent: nothing was.
-        match context::load_job(&core, &attempt).await {
-            Ok(loaded) => {
-                finish(&core, &loaded.job, &attempt, Some(Ending::HandedBack)).await;
-            }
-            Err(Unready::Unreadable(error)) => settle::unreadable(&core, &attempt, &error).await,
-            Err(Unready::Failed(..) | Unready::Stopped) => {}
-        }
-        return;
-    }
-    let Some(loaded) = load_or_give_up(&core, &attempt, &attended).await else {
-        return;
+    let Some(state) = state else {
+        // It was taken off the board in that very moment.
+        return super::resume::hand_back(&core, &attempt).await;
     };
-    match loaded {
+    match Context::load(&core, attempt.clone(), &state, wish).await {
         Ok(context) => {
-            let wish = wish_of(&context.job, &attended);
-            let lost = Failure::new(
-                AttemptOutcome::Lost,
-                "ANSWER_LOST",
-                "the service was restarted while the server worked, and nothing came of it",
-            );
-            let ending = reconcile::run(&context, &wish, lost).await;
-            finish(&core, &context.job, &attempt, ending).await;
+            let ending = drive(&context).await;
+            end(context, ending).await;
         }
-        Err(Unready::Failed(job, failure)) => {
-            finish(&core, &job, &attempt, Some(Ending::Failed(failure))).await;
-        }
-        Err(Unready::Unreadable(error)) => settle::unreadable(&core, &attempt, &error).await,
-        Err(Unready::Stopped) => {}
+        Err(unready) => end_unready(&core, &attempt, unready).await,
     }
 }
 
-/// Loads what an attempt works with, which takes until its server answers. In
-/// the meantime its outcome is unknown, and a wish to cancel ends it: `None`.
-async fn load_or_give_up(
-    core: &Arc<Core>,
-    attempt: &Attempt,
-    attended: &Attended,
-) -> Option<Result<Context, Unready>> {
-    let mut load = std::pin::pin!(Context::load(core, attempt.clone(), None));
-    tokio::select! {
-        loaded = &mut load => return Some(loaded),
-        () = core.clock.sleep(core.pace.unknown_grace) => {}
-    }
-    let Ok(found) = context::load_job(core, attempt).await else {
-        return Some(load.await);
-    };
-    if context::enter(core, attempt, AttemptPhase::OutcomeUnknown).await == Entered::No {
-        return None;
-    }
-    let wish = wish_of(&found.job, attended);
-    tokio::select! {
-        biased;
-        loaded = &mut load => Some(loaded),
-        () = wish.cancelled() => {
-            finish(core, &found.job, attempt, Some(Ending::Cancelled(None))).await;
-            None
+/// Writes the end of an attempt, and looks after what it may leave behind.
+pub(super) async fn end(context: Context, ending: Option<Ending>) {
+    let mut attempt = context.attempt.clone();
+    context.traces.seen(None, context.core.clock.monotonic());
+    (attempt.loading_ms, attempt.generating_ms) = context.traces.times_ms();
+    finish(&context.core, &context.job, &attempt, ending).await;
+    clearing::begin(context);
+}
+
+/// The end of an attempt that has nothing to work with.
+pub(super) async fn end_unready(core: &Arc<Core>, attempt: &Attempt, unready: Unready) {
+    match unready {
+        Unready::Failed(job, failure) => {
+            finish(core, &job, attempt, Some(Ending::Failed(failure))).await;
         }
+        Unready::Unreadable(error) => settle::unreadable(core, attempt, &error).await,
+        Unready::Stopped => {}
     }
 }
 
-/// The wish to cancel, which may be in the row already.
-fn wish_of(job: &Job, attended: &Attended) -> CancellationToken {
-    let wish = attended.wish();
-    if job.cancel_requested_at.is_some() {
-        wish.cancel();
-    }
-    wish
-}
-
-async fn finish(core: &Arc<Core>, job: &Job, attempt: &Attempt, ending: Option<Ending>) {
+pub(super) async fn finish(core: &Arc<Core>, job: &Job, attempt: &Attempt, ending: Option<Ending>) {
     // Stopped: whoever starts next takes it up.
     let Some(ending) = ending else { return };
     if let Ending::Failed(failure) = &ending
@@ -164,6 +83,7 @@ async fn finish(core: &Arc<Core>, job: &Job, attempt: &Attempt, ending: Option<E
         others_left: others_left(core, job, attempt).await,
         failed_alike: failed_alike(core, attempt, &ending).await,
     };
+    lessons::learn(core, job, attempt, &ending).await;
     settle::settle(core, job, attempt, ending, elsewhere).await;
 }
 
@@ -232,60 +152,106 @@ async fn others_left(core: &Core, job: &Job, attempt: &Attempt) -> bool {
 
 /// Sends the request and takes what comes. `None` when the service stopped
 /// first and the attempt goes on without us.
-async fn drive(context: &Context, wish: CancellationToken) -> Option<Ending> {
+async fn drive(context: &Context) -> Option<Ending> {
     if context.core.shutdown.is_requested() {
         return Some(Ending::HandedBack);
     }
-    if wish.is_cancelled() {
+    if context.wish.is_cancelled() {
         return Some(Ending::Cancelled(None));
+    }
+    let spool = context.core.images.staging_path("answer");
+    match room_for_answer(context, &spool).await {
+        Ok(()) => {}
+        Err(Barren::ToldToEnd) => return Some(Ending::Cancelled(None)),
+        Err(_) => return Some(Ending::HandedBack),
+    }
+    if let Some(failure) = prevalidate::check(context).await {
+        return Some(Ending::Failed(failure));
     }
     if context.enter(AttemptPhase::Sending).await == Entered::No {
         return None;
     }
     stop_point::reach(stop_point::AFTER_SENDING).await;
-    let spool = context.core.images.staging_path("answer");
-    let ending = send(context, &wish, &spool).await;
+    // The last moment in which nothing was sent.
+    let ending = if context.wish.is_cancelled() {
+        Some(Ending::Cancelled(None))
+    } else {
+        send(context, &spool).await
+    };
     // What could not be removed is swept at the next start.
     let _ = tokio::fs::remove_file(&spool).await;
     ending
 }
 
-async fn send(context: &Context, wish: &CancellationToken, spool: &Path) -> Option<Ending> {
+/// Makes the spool file before anything is sent whose answer would have no
+/// place.
+async fn room_for_answer(context: &Context, spool: &Path) -> Result<(), Barren> {
+    let spool = spool.to_owned();
+    with_room(context, AttemptPhase::Claimed, move |_| {
+        let made = std::fs::File::create(&spool);
+        made.map(drop)
+            .map_err(|error| Full::Wait(error.to_string()))
+    })
+    .await
+}
+
+/// What came of the request that was sent.
+enum Came {
+    Answer(GenerateAnswer),
+    /// Nothing will come, for this reason.
+    Nothing(String),
+    Stopped,
+}
+
+async fn send(context: &Context, spool: &Path) -> Option<Ending> {
+    match await_answer(context, spool).await {
+        Came::Answer(answer) => {
+            stop_point::reach(stop_point::AFTER_ANSWER).await;
+            take(context, spool, answer).await
+        }
+        Came::Nothing(why) => {
+            let lost = Failure::new(AttemptOutcome::Lost, "ANSWER_LOST", &why);
+            reconcile::run(context, lost).await
+        }
+        Came::Stopped => None,
+    }
+}
+
+/// Waits for the answer while the attempt is followed.
+async fn await_answer(context: &Context, spool: &Path) -> Came {
     let received = AtomicU64::new(0);
     let generate = context
         .client
         .generate(context.job.endpoint, &context.body, spool, &received);
     let mut generate = std::pin::pin!(generate);
-    let mut follower = Follower::new(context, wish.clone(), &received);
-    let answer = loop {
-        // The follower's calls run to their end inside a branch, so that an
-        // interrupt is never under way when the server gets its next job.
+    let mut follower = Follower::new(context, &received);
+    loop {
         tokio::select! {
-            answer = &mut generate => break answer,
-            () = follower.due() => match follower.look().await {
-                Signal::GoOn => {}
-                Signal::Gone(why) => {
-                    let lost = Failure::new(AttemptOutcome::Lost, "ANSWER_LOST", &why);
-                    return reconcile::run(context, wish, lost).await;
-                }
-                Signal::Stopped => return None,
-            },
+            answer = &mut generate => return Came::Answer(answer),
+            () = follower.due() => {}
         }
-    };
-    follower.calm().await;
-    stop_point::reach(stop_point::AFTER_ANSWER).await;
-    take(context, wish, spool, answer).await
+        let mut look = std::pin::pin!(follower.look());
+        let signal = tokio::select! {
+            signal = &mut look => signal,
+            answer = &mut generate => {
+                // An interrupt that is under way is waited for, so that it
+                // never meets the server's next job.
+                look.await;
+                return Came::Answer(answer);
+            }
+        };
+        match signal {
+            Signal::GoOn => {}
+            Signal::Gone(why) => return Came::Nothing(why),
+            Signal::Stopped => return Came::Stopped,
+        }
+    }
 }
 
 /// What the answer means.
-async fn take(
-    context: &Context,
-    wish: &CancellationToken,
-    spool: &Path,
-    answer: GenerateAnswer,
-) -> Option<Ending> {
+async fn take(context: &Context, spool: &Path, answer: GenerateAnswer) -> Option<Ending> {
     let verdict = match answer {
-        GenerateAnswer::Answered { .. } => return take_answer(context, wish, spool).await,
+        GenerateAnswer::Answered { .. } => return take_answer(context, spool).await,
         GenerateAnswer::NotSent { message } => {
             outcome::classify_transport(TransportFault::NotSent, &message)
         }
@@ -299,10 +265,11 @@ async fn take(
             "the answer is larger than the limit; ask for fewer or smaller images",
         )),
         // The server may work or not; its files tell once there is room.
-        GenerateAnswer::SpoolFailed(error) => Verdict::Unknown {
-            http_status: 0,
-            message: format!("the answer could not be written: {error}"),
-        },
+        GenerateAnswer::SpoolFailed(error) => {
+            let why = format!("the answer could not be written: {error}");
+            let lost = Failure::new(AttemptOutcome::Lost, room::DISK_FULL, &why);
+            return reconcile::run(context, lost).await;
+        }
     };
     if let Verdict::Failed(failure) = &verdict
         && heal::is_needed(failure.code)
@@ -310,7 +277,7 @@ async fn take(
         heal::run(context).await;
     }
     match verdict {
-        Verdict::Failed(_) if wish.is_cancelled() => Some(Ending::Cancelled(None)),
+        Verdict::Failed(_) if context.wish.is_cancelled() => Some(Ending::Cancelled(None)),
         Verdict::Failed(failure) => Some(Ending::Failed(failure)),
         Verdict::Unknown {
             http_status,
@@ -318,50 +285,56 @@ async fn take(
         } => {
             let mut lost = Failure::new(AttemptOutcome::Lost, "ANSWER_LOST", &message);
             lost.http_status = http_status;
-            reconcile::run(context, wish, lost).await
+            reconcile::run(context, lost).await
         }
     }
 }
 
-async fn take_answer(context: &Context, wish: &CancellationToken, spool: &Path) -> Option<Ending> {
-    let kept = keep(context, wish, spool).await;
-    match kept {
+async fn take_answer(context: &Context, spool: &Path) -> Option<Ending> {
+    match keep(context, spool).await {
         Ok(ending) => {
             stop_point::reach(stop_point::AFTER_IMAGES).await;
             Some(ending)
         }
         Err(Barren::Stopped) => None,
+        Err(Barren::ToldToEnd) => Some(Ending::Cancelled(None)),
         Err(Barren::Failure(failure)) if failure.outcome == AttemptOutcome::BrokenAnswer => {
-            reconcile::run(context, wish, failure).await
+            reconcile::run(context, failure).await
         }
         Err(Barren::Failure(failure)) => Some(Ending::Failed(failure)),
         Err(Barren::Unreachable(error)) => {
             let lost = Failure::new(AttemptOutcome::Lost, "ANSWER_LOST", &error.to_string());
-            reconcile::run(context, wish, lost).await
+            reconcile::run(context, lost).await
         }
     }
 }
 
-async fn keep(context: &Context, wish: &CancellationToken, spool: &Path) -> Result<Ending, Barren> {
+async fn keep(context: &Context, spool: &Path) -> Result<Ending, Barren> {
     harvest::enter_saving(context).await?;
     let answer = harvest::read_answer(context, spool.to_owned()).await?;
     let interrupted = was_interrupted(context, answer.info.job_timestamp.as_deref()).await;
-    if wish.is_cancelled() {
-        let harvest = harvest::keep_partial(context, answer, interrupted).await?;
-        return Ok(Ending::Cancelled(Some(harvest)));
+    if !context.wish.is_cancelled() {
+        let harvest = harvest::keep_answer(context, answer, interrupted).await?;
+        return Ok(Ending::Completed(harvest));
     }
-    let harvest = harvest::keep_answer(context, answer, interrupted).await?;
-    Ok(Ending::Completed(harvest))
+    // An interrupt that came too late leaves the same mark on the server, but
+    // a file is only saved for a generation that was not interrupted.
+    if interrupted && let Ok(Some(whole)) = harvest::fetch_soon(context).await {
+        return Ok(Ending::Cancelled(Some(whole)));
+    }
+    let harvest = harvest::keep_partial(context, answer, interrupted).await?;
+    Ok(Ending::Cancelled(Some(harvest)))
 }
 
 /// Whether the server says that the generation which began then was
-/// interrupted; its answer does not say so itself (exchange 05/01). A server
-/// that cannot be asked counts as no: the number of images still speaks.
+/// interrupted; its answer does not say so itself (exchange 05/01). For a
+/// server that cannot be asked, our own interrupts count; without any, the
+/// number of images still speaks.
 async fn was_interrupted(context: &Context, job_timestamp: Option<&str>) -> bool {
     match context.client.progress().await {
         Ok(progress) => {
             progress.interrupted && job_timestamp == Some(progress.job_timestamp.as_str())
         }
-        Err(_) => false,
+        Err(_) => context.traces.was_interrupted(),
     }
 }

@@ -1,18 +1,29 @@
 //! Which server a pending job may run on, or why it waits. Pure: the queue,
 //! the board and model-service's answers come in, a verdict goes out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use service_kit::clock::to_text;
 
 use crate::{
     availability::{Finding, Findings, Reference},
-    board::ServerState,
+    board::{ServerState, breaker_words},
+    breaker::Moment,
+    cooldowns::Subject,
     job::{HoldReason, ModelRole, Requirement, ResolvedModel},
+    policy::AvailabilityPolicy,
     store::queue::QueuedJob,
     verify::without_hash,
 };
 
 /// Titles that are named in the words of a hold.
 const CANDIDATES_SHOWN: usize = 8;
+/// Letters of an earlier failure that are named in the words of a hold.
+const FAILURE_CHARS_SHOWN: usize = 200;
 
 /// What is to be done with a pending job now.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +37,32 @@ pub enum Verdict {
     },
     /// It waits, for this reason where it is one of its own.
     Wait(Option<(HoldReason, String)>),
+    /// It waits until a server is given such jobs again.
+    Cool {
+        /// Which, and since what happened there.
+        message: String,
+        /// The soonest.
+        until: DateTime<Utc>,
+    },
+    /// No server that may take it has its models, and it does not want to
+    /// wait for them.
+    Fail {
+        /// Which models are missing where.
+        message: String,
+    },
+}
+
+/// What holds for every job that is judged now.
+#[derive(Clone, Copy, Debug)]
+pub struct Present<'a> {
+    /// What is known of the servers.
+    pub board: &'a BTreeMap<String, ServerState>,
+    /// Servers that can take a job now.
+    pub free: &'a HashSet<String>,
+    /// The time.
+    pub now: Moment,
+    /// How old a listing may be that says what a server does not have.
+    pub fresh_for: Duration,
 }
 
 /// What a job needs on a server: what it names, and the checkpoint it falls
@@ -76,9 +113,11 @@ enum Fit {
     Lacks(Vec<String>),
     /// A reference that fits several of its models.
     Ambiguous(String, Vec<String>),
+    /// It has everything, and is not given this for a while.
+    Cooling(String, DateTime<Utc>),
 }
 
-fn fit(job: &QueuedJob, state: &ServerState, findings: &Findings) -> Fit {
+fn fit(job: &QueuedJob, state: &ServerState, findings: &Findings, now: Moment) -> Fit {
     let Some(needs) = needs(job, state) else {
         return Fit::NoBaseline;
     };
@@ -104,9 +143,37 @@ fn fit(job: &QueuedJob, state: &ServerState, findings: &Findings) -> Fit {
         Fit::Lacks(lacking)
     } else if unsure {
         Fit::Unsure
+    } else if let Some((words, until)) = kept_away(job, state, &models, now) {
+        Fit::Cooling(words, until)
     } else {
         Fit::Has(models)
     }
+}
+
+/// Why a server that has everything is not given this job for a while, and
+/// until when.
+fn kept_away(
+    job: &QueuedJob,
+    state: &ServerState,
+    models: &[ResolvedModel],
+    now: Moment,
+) -> Option<(String, DateTime<Utc>)> {
+    if let Some(open) = breaker_words(state) {
+        return Some(open);
+    }
+    let titles = models.iter().map(|model| model.title.as_str());
+    let cooldown = state.cooldowns.against(titles, job.pixels, now.wall)?;
+    let what = match &cooldown.subject {
+        Subject::Model(title) => title.clone(),
+        Subject::Pixels(pixels) => format!("{pixels} pixels and more"),
+    };
+    let failure: String = cooldown.message.chars().take(FAILURE_CHARS_SHOWN).collect();
+    let words = format!(
+        "{} is not given {what} until {} since it failed with that: {failure}",
+        state.server.alias,
+        to_text(cooldown.until),
+    );
+    Some((words, cooldown.until))
 }
 
 /// What became of a run of a job so far, by server.
@@ -114,6 +181,10 @@ fn fit(job: &QueuedJob, state: &ServerState, findings: &Findings) -> Fit {
 pub struct Past {
     /// Servers that lack something it needs.
     pub refused_by: HashSet<String>,
+    /// Servers where an attempt that was given up may still run.
+    pub barred: HashSet<String>,
+    /// Whether such an attempt, of any run, may still run anywhere.
+    pub may_repeat: bool,
     /// How many attempts failed on a server for another reason.
     pub failed_on: HashMap<String, u32>,
 }
@@ -124,21 +195,20 @@ impl Past {
     }
 }
 
-/// What is to be done with `job`, given the servers that are `free`, and what
-/// became of this run of it so far: where it failed, another server is tried
-/// first.
+/// What is to be done with `job`, and what became of this run of it so far:
+/// where it failed, another server is tried first.
 #[must_use]
-pub fn judge(
-    job: &QueuedJob,
-    board: &BTreeMap<String, ServerState>,
-    free: &HashSet<String>,
-    past: &Past,
-    findings: &Findings,
-) -> Verdict {
-    let usable: Vec<&ServerState> = board
+pub fn judge(job: &QueuedJob, present: Present<'_>, past: &Past, findings: &Findings) -> Verdict {
+    let eligible: Vec<&ServerState> = present
+        .board
         .values()
-        .filter(|state| state.is_usable())
+        .filter(|state| state.server.enabled)
         .filter(|state| job.target_server.is_empty() || state.server.alias == job.target_server)
+        .collect();
+    let usable: Vec<&ServerState> = eligible
+        .iter()
+        .copied()
+        .filter(|state| state.is_usable())
         .collect();
     if usable.is_empty() {
         // What holds every job is told from the board itself.
@@ -154,13 +224,24 @@ pub fn judge(
             "every server that answers has refused it; its attempts say why".to_owned(),
         )));
     }
+    let (open, barred): (Vec<&ServerState>, Vec<_>) = open
+        .into_iter()
+        .partition(|state| !past.barred.contains(&state.server.alias));
+    if let (true, Some(first)) = (open.is_empty(), barred.first()) {
+        let message = format!(
+            "an attempt that was given up may still run on {}; it waits until that server's \
+             process has ended, or for another server",
+            first.server.alias
+        );
+        return Verdict::Wait(Some((HoldReason::ServerUnavailable, message)));
+    }
     let fits: Vec<(&ServerState, Fit)> = open
         .into_iter()
-        .map(|state| (state, fit(job, state, findings)))
+        .map(|state| (state, fit(job, state, findings, present.now)))
         .collect();
     let best = fits
         .iter()
-        .filter(|(state, _)| free.contains(&state.server.alias))
+        .filter(|(state, _)| present.free.contains(&state.server.alias))
         .filter_map(|(state, fit)| match fit {
             Fit::Has(models) => Some((*state, models)),
             _ => None,
@@ -177,14 +258,65 @@ pub fn judge(
             server: state.server.alias.clone(),
             models: models.clone(),
         },
-        None => Verdict::Wait(why_not(&fits)),
+        None => {
+            let may_take = |state: &&&ServerState| {
+                let alias = &state.server.alias;
+                !past.refused_by.contains(alias)
+            };
+            let candidates = eligible.iter().filter(may_take).count();
+            unplaced(job, present, &fits, candidates)
+        }
+    }
+}
+
+/// What becomes of a job that no free server can take, of `candidates` that
+/// may take it at all.
+fn unplaced(
+    job: &QueuedJob,
+    present: Present<'_>,
+    fits: &[(&ServerState, Fit)],
+    candidates: usize,
+) -> Verdict {
+    let is_had = fits.iter().any(|(_, fit)| matches!(fit, Fit::Has(_)));
+    let cooling = || {
+        fits.iter().filter_map(|(_, fit)| match fit {
+            Fit::Cooling(words, until) => Some((words.as_str(), *until)),
+            _ => None,
+        })
+    };
+    if let (false, Some(until)) = (is_had, cooling().map(|(_, until)| until).min()) {
+        let words: Vec<&str> = cooling().map(|(words, _)| words).collect();
+        return Verdict::Cool {
+            message: words.join("; "),
+            until,
+        };
+    }
+    let is_fresh = |state: &ServerState| {
+        let listed = state.listed.as_ref();
+        listed.is_some_and(|listed| {
+            present.now.monotonic.saturating_sub(listed.at) <= present.fresh_for
+        })
+    };
+    let nobody_has_it = fits.len() == candidates
+        && fits
+            .iter()
+            .all(|(state, fit)| matches!(fit, Fit::Lacks(_)) && is_fresh(state));
+    let hold = why_not(fits);
+    match hold {
+        Some((_, message))
+            if nobody_has_it && job.policy.availability == AvailabilityPolicy::FailFast =>
+        {
+            Verdict::Fail { message }
+        }
+        hold => Verdict::Wait(hold),
     }
 }
 
 /// Whether the server has the job's checkpoint selected already. Its selection
 /// keeps the title that it was made with, which may lack the hash that the
 /// title carries since the first load.
-fn is_warm(state: &ServerState, models: &[ResolvedModel]) -> bool {
+#[must_use]
+pub fn is_warm(state: &ServerState, models: &[ResolvedModel]) -> bool {
     models.first().is_some_and(|checkpoint| {
         without_hash(&checkpoint.title) == without_hash(&state.status.checkpoint)
     })

@@ -2,11 +2,12 @@
 //! out, what must come back and where it is saved. The same after a restart,
 //! since all of it comes from the database.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::{Map, Value};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{forge::ForgeClient, settle};
+use super::{forge::ForgeClient, settle, traces::Traces};
 use crate::{
     board::ServerState,
     core::Core,
@@ -16,12 +17,9 @@ use crate::{
     payload::{self, AttemptIdentity, ModelTitles, ServerProfile},
     request::GenerationRequest,
     server::{Health, Usage},
-    store::{input_images, jobs},
+    store::{attempts, input_images, jobs},
     verify::ExpectedModel,
 };
-
-/// Between two looks at a server that does not answer.
-const SERVER_RETRY: Duration = Duration::from_millis(500);
 
 /// What an attempt works with.
 pub struct Context {
@@ -43,8 +41,39 @@ pub struct Context {
     pub ui_mode: bool,
     /// Who else uses the server.
     pub usage: Usage,
+    /// That the attempt is to end; why is in the job's row.
+    pub wish: CancellationToken,
+    /// What this process knows beyond the row.
+    pub traces: Traces,
+    /// The part of a recovery in which others wait for it.
+    pub turn: Turn,
     /// Where the images lie on the server; empty when it saves none.
     pub files: Vec<String>,
+}
+
+/// The part of a recovery up to the first look at the server, in which others
+/// may wait for it. Clones are the same turn.
+#[derive(Clone, Debug, Default)]
+pub struct Turn(CancellationToken);
+
+impl Turn {
+    /// It is over. `true` the first time.
+    fn end(&self) -> bool {
+        let first = !self.0.is_cancelled();
+        self.0.cancel();
+        first
+    }
+
+    /// Waits for its end.
+    pub async fn over(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Ends it when dropped, whatever happened.
+    #[must_use]
+    pub fn guard(&self) -> DropGuard {
+        self.0.clone().drop_guard()
+    }
 }
 
 /// Why there is nothing to work with.
@@ -58,18 +87,30 @@ pub enum Unready {
 }
 
 impl Context {
-    /// Reads everything, waiting for the database as long as it takes. Without
-    /// the `state` of the server, waits for its first answer too.
+    /// Reads everything, waiting for the database as long as it takes.
     pub async fn load(
         core: &Arc<Core>,
         attempt: Attempt,
-        state: Option<ServerState>,
+        state: &ServerState,
+        wish: CancellationToken,
+    ) -> Result<Context, Unready> {
+        let loaded = load_job(core, &attempt).await?;
+        Self::of(core, attempt, loaded, state, wish)
+    }
+
+    /// The same for a job that was read already.
+    pub fn of(
+        core: &Arc<Core>,
+        attempt: Attempt,
+        loaded: Loaded,
+        state: &ServerState,
+        wish: CancellationToken,
     ) -> Result<Context, Unready> {
         let Loaded {
             job,
             request_json,
             pictures,
-        } = load_job(core, &attempt).await?;
+        } = loaded;
         let request = match readable(&job, &request_json, &pictures) {
             Ok(request) => request,
             Err(why) => {
@@ -78,13 +119,12 @@ impl Context {
                 return Err(Unready::Failed(Box::new(job), failure));
             }
         };
-        let state = match state {
-            Some(state) => state,
-            None => server_state(core, &attempt.server)
-                .await
-                .ok_or(Unready::Stopped)?,
-        };
-        Self::assemble(core, attempt, job, request, &state)
+        let mut context = Self::assemble(core, attempt, job, request, state)?;
+        if context.is_to_end() {
+            wish.cancel();
+        }
+        context.wish = wish;
+        Ok(context)
     }
 
     fn assemble(
@@ -145,6 +185,9 @@ impl Context {
             core: Arc::clone(core),
             ui_mode: state.status.ui_mode,
             usage: state.server.usage,
+            wish: CancellationToken::new(),
+            traces: Traces::default(),
+            turn: Turn::default(),
             attempt,
             job,
             request,
@@ -153,6 +196,29 @@ impl Context {
             client,
             files,
         })
+    }
+
+    /// Whether the row says already that the attempt is to end.
+    fn is_to_end(&self) -> bool {
+        is_to_end(&self.core, &self.job)
+    }
+
+    /// The first look at the server is through: taking the attempt up did not
+    /// end the process.
+    pub async fn looked(&self) {
+        if !self.turn.end() || self.attempt.recoveries == 0 {
+            return;
+        }
+        let fence = self.attempt.fence();
+        let written = self
+            .core
+            .database
+            .write("looked", move |conn| attempts::looked(conn, &fence))
+            .await;
+        if let Err(error) = written {
+            // The next start takes it up with a count that is too high by one.
+            tracing::warn!(job.id = %self.job.id, %error, "that an attempt was taken up could not be written");
+        }
     }
 
     /// Enters a phase; a write that comes too late is told and changes
@@ -169,7 +235,7 @@ pub async fn enter(core: &Core, attempt: &Attempt, phase: AttemptPhase) -> Enter
     let written = settle::until_written(core, "enter_phase", || {
         let fence = attempt.fence();
         core.database.write("enter_phase", move |conn| {
-            crate::store::attempts::enter_phase(conn, &fence, phase, now)
+            attempts::enter_phase(conn, &fence, phase, now)
         })
     })
     .await;
@@ -256,19 +322,18 @@ fn titles(job: &Job, attempt: &Attempt) -> ModelTitles {
         .collect()
 }
 
-/// The server once its monitor knows it; `None` when the service stops.
-async fn server_state(core: &Core, alias: &str) -> Option<ServerState> {
-    loop {
-        let state = core.board.get(alias);
-        if let Some(state) = state
-            && state.status.health == Health::Healthy
-            && state.server.baseline.is_some()
-        {
-            return Some(state);
-        }
-        tokio::select! {
-            () = core.clock.sleep(SERVER_RETRY) => {}
-            () = core.shutdown.requested() => return None,
-        }
-    }
+/// Whether the row of a job says that its attempt is to end: it was cancelled,
+/// or its time is up.
+#[must_use]
+pub fn is_to_end(core: &Core, job: &Job) -> bool {
+    let late = |at| at <= core.clock.now();
+    job.cancel_requested_at.is_some() || job.deadline_at.is_some_and(late)
+}
+
+/// The server, if its monitor knows it by now.
+#[must_use]
+pub fn server_state(core: &Core, alias: &str) -> Option<ServerState> {
+    let state = core.board.get(alias)?;
+    let known = state.status.health == Health::Healthy && state.server.baseline.is_some();
+    known.then_some(state)
 }

@@ -1,32 +1,27 @@
 //! Gives pending jobs to free servers. Wakes on events, looks at the queue in
-//! its order, asks model-service, claims. Runs no attempt itself.
+//! its order, page by page. Which job gets which server is decided in `choose`,
+//! and written in `give`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
-    time::Duration,
-};
-
-use uuid::Uuid;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
-    attempt,
-    choose::{self, Past, Verdict},
+    deadlines,
+    give::{Desk, give},
+    lessons,
+    warmth::Passing,
 };
 use crate::{
-    availability::{Findings, Reference, Unavailable},
-    board::ServerState,
+    availability::Unavailable,
     core::Core,
     error::Error,
-    job::{Attempt, AttemptOutcome, Fence, ModelRole, ResolvedModel},
-    store::{
-        attempts::{self, Claim},
-        queue::{self, HoldChange, Place, QueuedJob},
-    },
+    store::queue::{self, Place, QueuedJob},
 };
 
 /// Pending jobs that are looked at together.
 const PAGE: i64 = 200;
+/// Pages that are looked at while model-service does not answer, for jobs that
+/// go without it.
+const PAGES_WITHOUT_ANSWERS: usize = 10;
 /// Before the next pass when model-service did not answer: the watch on it
 /// wakes the dispatcher sooner when it is back.
 const MODEL_SERVICE_RETRY: Duration = Duration::from_secs(2);
@@ -45,8 +40,10 @@ enum PassError {
 /// Gives jobs to servers until the service stops.
 pub async fn run(core: Arc<Core>) {
     let stop = core.shutdown.token();
+    let mut passing = Passing::default();
     while !stop.is_cancelled() {
-        let again = match pass(&core).await {
+        let due = deadlines::pass(&core).await;
+        let again = match pass(&core, &mut passing).await {
             Ok(due) => earliest(due, core.pace.sweep),
             Err(PassError::ModelService(error)) => {
                 tracing::debug!(%error, "jobs wait for model-service");
@@ -57,6 +54,7 @@ pub async fn run(core: Arc<Core>) {
                 Some(DATABASE_RETRY)
             }
         };
+        let again = earliest(again, until_deadline(due));
         let timer = async {
             match again {
                 Some(wait) => core.clock.sleep(wait).await,
@@ -71,6 +69,14 @@ pub async fn run(core: Arc<Core>) {
     }
 }
 
+/// After how long deadlines are looked at again.
+fn until_deadline(looked: Result<Option<Duration>, Error>) -> Option<Duration> {
+    looked.unwrap_or_else(|error| {
+        tracing::error!(%error, "a look at the deadlines failed");
+        Some(DATABASE_RETRY)
+    })
+}
+
 fn earliest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -80,35 +86,50 @@ fn earliest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 
 /// One look at the queue. Answers after how long a job that waits for a time
 /// becomes due.
-async fn pass(core: &Arc<Core>) -> Result<Option<Duration>, PassError> {
+async fn pass(core: &Arc<Core>, passing: &mut Passing) -> Result<Option<Duration>, PassError> {
+    lessons::advance(core);
     let board = core.board.snapshot();
-    let mut free: HashSet<String> = board
+    let free: HashSet<String> = board
         .values()
         .filter(|state| state.is_free())
         .map(|state| state.server.alias.clone())
         .collect();
     let mut after = None;
-    while !free.is_empty() {
+    let mut pages = 0;
+    let mut desk = Desk {
+        board,
+        free,
+        passing,
+        down: None,
+    };
+    while !desk.free.is_empty() {
         let page = read_page(core, after).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.place);
         let whole = page.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
-        give(core, &board, &mut free, page).await?;
-        if !whole {
+        give(core, &mut desk, page).await?;
+        pages += 1;
+        if !whole || (desk.down.is_some() && pages >= PAGES_WITHOUT_ANSWERS) {
             break;
         }
     }
-    if free.is_empty() {
+    if let Some(error) = desk.down {
+        return Err(error.into());
+    }
+    // A breaker that is open, or a model that cools down.
+    let over = core.board.next_end(lessons::moment(core));
+    if desk.free.is_empty() {
         // A job that becomes due could go nowhere; a server that becomes free
         // wakes the dispatcher.
-        return Ok(None);
+        return Ok(over);
     }
     let now = core.clock.now();
     let due = core
         .database
         .read("next_due", move |conn| queue::next_due(conn, now))
         .await?;
-    Ok(due.map(|due| (due - now).to_std().unwrap_or_default()))
+    let due = due.map(|due| (due - now).to_std().unwrap_or_default());
+    Ok(earliest(due, over))
 }
 
 async fn read_page(core: &Core, after: Option<Place>) -> Result<Vec<QueuedJob>, Error> {
@@ -120,169 +141,4 @@ async fn read_page(core: &Core, after: Option<Place>) -> Result<Vec<QueuedJob>, 
         tracing::error!(%error, "a pending job cannot be read and is passed over");
     }
     Ok(jobs)
-}
-
-/// Gives the jobs of one page to free servers and writes why the others wait.
-async fn give(
-    core: &Arc<Core>,
-    board: &BTreeMap<String, ServerState>,
-    free: &mut HashSet<String>,
-    page: Vec<QueuedJob>,
-) -> Result<(), PassError> {
-    let now = core.clock.now();
-    let jobs: Vec<QueuedJob> = page
-        .into_iter()
-        .filter(|job| job.not_before.is_none_or(|due| due <= now))
-        .collect();
-    let findings = ask(core, board, &jobs).await?;
-    let mut holds = Vec::new();
-    for job in jobs {
-        let past = past(core, &job).await?;
-        match choose::judge(&job, board, free, &past, &findings) {
-            Verdict::Run { server, models } => {
-                if let Some(attempt) = claim(core, &job, &server, models).await? {
-                    free.remove(&server);
-                    begin(core, attempt, board.get(&server).cloned());
-                }
-            }
-            Verdict::Wait(hold) => {
-                if hold != job.hold {
-                    holds.push(HoldChange {
-                        job_id: job.id,
-                        hold,
-                    });
-                }
-            }
-        }
-    }
-    write_holds(core, holds).await?;
-    Ok(())
-}
-
-/// Asks model-service for everything that these jobs need, in one go.
-async fn ask(
-    core: &Core,
-    board: &BTreeMap<String, ServerState>,
-    jobs: &[QueuedJob],
-) -> Result<Findings, Unavailable> {
-    let usable: Vec<&ServerState> = board.values().filter(|state| state.is_usable()).collect();
-    let servers: Vec<String> = usable
-        .iter()
-        .map(|state| state.server.alias.clone())
-        .collect();
-    let mut references = BTreeSet::new();
-    for job in jobs {
-        for state in &usable {
-            let needs = choose::needs(job, state).unwrap_or_default();
-            references.extend(needs.iter().map(|need| {
-                let reference = Reference::from(need);
-                (reference.is_lora, reference.text)
-            }));
-        }
-    }
-    let references: Vec<Reference> = references
-        .into_iter()
-        .map(|(is_lora, text)| Reference { is_lora, text })
-        .collect();
-    if references.is_empty() || servers.is_empty() {
-        return Ok(Findings::new());
-    }
-    core.availability.check(&references, &servers).await
-}
-
-async fn past(core: &Core, job: &QueuedJob) -> Result<Past, Error> {
-    let mut past = Past::default();
-    if job.attempt_number == 0 {
-        return Ok(past);
-    }
-    let (id, run) = (job.id.clone(), job.run);
-    let ended = core
-        .database
-        .read("spent_on", move |conn| attempts::spent_on(conn, &id, run))
-        .await?;
-    for (server, outcome) in ended {
-        if outcome == AttemptOutcome::ServerLacksFeature {
-            past.refused_by.insert(server);
-        } else {
-            *past.failed_on.entry(server).or_default() += 1;
-        }
-    }
-    Ok(past)
-}
-
-/// Claims a job for a server; `None` when one of them is not to be had.
-async fn claim(
-    core: &Core,
-    job: &QueuedJob,
-    server: &str,
-    models: Vec<ResolvedModel>,
-) -> Result<Option<Attempt>, Error> {
-    let names_checkpoint = job
-        .models
-        .iter()
-        .any(|model| model.role == ModelRole::Checkpoint);
-    let resolved_checkpoint = if names_checkpoint {
-        None
-    } else {
-        models.first().map(|model| model.reference.clone())
-    };
-    let state = core.board.get(server);
-    let claim = Claim {
-        fence: Fence {
-            job_id: job.id.clone(),
-            number: job.attempt_number + 1,
-            token: new_token(&job.id, job.attempt_number + 1),
-        },
-        run: job.run,
-        server: server.to_owned(),
-        server_process: state.and_then(|state| state.status.process),
-        models,
-        target_server: job.target_server.clone(),
-        needs: job.models.clone(),
-        resolved_checkpoint,
-    };
-    // Before the row says so, so that nobody else takes the server meanwhile.
-    core.board.occupy(server, &job.id);
-    let now = core.clock.now();
-    let claimed = core
-        .database
-        .write("claim", move |conn| attempts::claim(conn, &claim, now))
-        .await;
-    if !matches!(claimed, Ok(Some(_))) {
-        core.board.vacate(server, &job.id);
-    }
-    if matches!(claimed, Ok(Some(_))) {
-        core.hints.job_changed(&job.id);
-    }
-    claimed
-}
-
-/// A fencing token: the job and the attempt for whoever reads it at the
-/// server, and a part that nobody can guess or repeat.
-fn new_token(job_id: &str, number: i32) -> String {
-    let unique = Uuid::new_v4().simple();
-    format!("sq-{job_id}-{number}-{unique}")
-}
-
-fn begin(core: &Arc<Core>, attempt: Attempt, state: Option<ServerState>) {
-    let attended = core.hints.attend(&attempt.job_id);
-    core.shutdown.spawn(
-        "attempt",
-        attempt::run(Arc::clone(core), attempt, state, attended),
-    );
-}
-
-async fn write_holds(core: &Core, holds: Vec<HoldChange>) -> Result<(), Error> {
-    if holds.is_empty() {
-        return Ok(());
-    }
-    let now = core.clock.now();
-    let ids: Vec<String> = holds.iter().map(|change| change.job_id.clone()).collect();
-    core.database
-        .write("set_holds", move |conn| queue::set_holds(conn, &holds, now))
-        .await?;
-    for id in ids {
-        core.hints.job_changed(&id);
-    }
-    Ok(())
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use crate::server::{Logins, ServerLogin};
@@ -50,6 +51,10 @@ const CONTROL_MESSAGE_CHARS_MAX: usize = 160;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Idle connections kept for control calls.
 const IDLE_CONNECTIONS_MAX: usize = 2;
+/// Control calls that may be under way to one server: of its monitor, of the
+/// attempt there, and what callers ask for. Further ones wait, so that none
+/// pile up on a server that does not answer.
+pub const CONTROL_CALLS_MAX: usize = 4;
 /// How often the kernel asks a silent peer whether it is still there, so that
 /// a machine that lost power does not hold an attempt for ever.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
@@ -102,6 +107,7 @@ pub struct ForgeClient {
     base: Url,
     control: Client,
     generation: Client,
+    control_places: Arc<Semaphore>,
     /// What every call to this server carries.
     api_login: Arc<RwLock<Option<ServerLogin>>>,
     session: Arc<Session>,
@@ -126,6 +132,7 @@ impl ForgeClient {
             control: control.map_err(|error| ClientFault::Client(chain(&error)))?,
             generation: generation.map_err(|error| ClientFault::Client(chain(&error)))?,
             base,
+            control_places: Arc::new(Semaphore::new(CONTROL_CALLS_MAX)),
             api_login: Arc::default(),
             session: Arc::default(),
         })
@@ -174,6 +181,7 @@ impl ForgeClient {
         query: &str,
         limits: Limits,
     ) -> Result<T, CallFailure> {
+        let _place = self.place().await?;
         let mut url = self.url(path);
         url.set_query((!query.is_empty()).then_some(query));
         let request = self.signed(self.control.get(url));
@@ -182,6 +190,25 @@ impl ForgeClient {
 
     /// A POST whose answer is JSON.
     async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        limits: Limits,
+    ) -> Result<T, CallFailure> {
+        let _place = self.place().await?;
+        self.post_at_once(path, body, limits).await
+    }
+
+    /// Waits until no more than [`CONTROL_CALLS_MAX`] calls are under way;
+    /// each of them has an end, so this has too.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, CallFailure> {
+        let place = self.control_places.acquire().await;
+        // It is never closed.
+        place.map_err(|closed| CallFailure::Unreachable(closed.to_string()))
+    }
+
+    /// The same for a call that must wait behind no other.
+    async fn post_at_once<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &serde_json::Value,

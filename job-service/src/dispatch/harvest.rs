@@ -1,17 +1,16 @@
 //! Takes the images of an attempt into the image store, from the answer or
-//! from the files that the server saved. Waits for room on the disk; decides
-//! nothing about the job.
+//! from the files that the server saved. Decides nothing about the job.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     answer::{self, Answer, AnswerError},
     context::{Context, Entered},
     forge::{CallFailure, FetchFailure, Fetched},
+    room::{self, Full, Told, with_room},
     settle::Harvest,
 };
 use crate::{
-    core::Core,
     generation_info::GenerationInfo,
     images::{ImageError, StagedImage, StoredImage},
     job::{AttemptOutcome, AttemptPhase, Image, ImageKind, Verification},
@@ -19,8 +18,8 @@ use crate::{
     verify::{self, Verified},
 };
 
-/// Before a write that found no room is tried again.
-const ROOM_RETRY: Duration = Duration::from_secs(5);
+/// How long a server that may not answer at all may take to give its files.
+const SILENT_FETCH_MAX: Duration = Duration::from_secs(10);
 
 /// Why there is no harvest.
 #[derive(Debug)]
@@ -29,13 +28,15 @@ pub enum Barren {
     Failure(Failure),
     /// The server could not be asked.
     Unreachable(CallFailure),
+    /// It was told to end while it waited for room on our disk.
+    ToldToEnd,
     /// The service stops.
     Stopped,
 }
 
 /// Reads the spooled answer.
-pub async fn read_answer(context: &Context, spool: std::path::PathBuf) -> Result<Answer, Barren> {
-    with_room(context, move |core| {
+pub async fn read_answer(context: &Context, spool: PathBuf) -> Result<Answer, Barren> {
+    with_room(context, AttemptPhase::Saving, move |core| {
         answer::read_answer(&spool, &core.images).map_err(|error| match error {
             AnswerError::DiskFull(error) => Full::Wait(error.to_string()),
             // No room brings it back; the server's files may.
@@ -106,27 +107,14 @@ pub async fn fetch(context: &Context) -> Result<Option<Harvest>, Barren> {
         return Ok(None);
     }
     let mut images = Vec::new();
-    for path in &context.files {
-        let sink = context.core.images.staging_path("fetched");
-        match context.client.file(path, &sink).await {
-            Ok(Fetched::Found { .. }) => {}
-            Ok(Fetched::Missing) => return Ok(None),
-            // It answers, but gives no files, as behind a login of its own.
-            Err(FetchFailure::Call(CallFailure::Status {
-                status: 400..=499, ..
-            })) => {
-                return Ok(None);
-            }
-            Err(FetchFailure::Call(error)) => return Err(Barren::Unreachable(error)),
-            Err(FetchFailure::Sink(error)) => {
-                tracing::error!(%error, "a fetched file cannot be written");
-                return Err(Barren::Unreachable(CallFailure::Malformed(
-                    error.to_string(),
-                )));
-            }
-        }
+    // The last one first: without it the others are not worth the way.
+    for path in context.files.iter().rev() {
+        let Some(sink) = fetch_file(context, path).await? else {
+            return Ok(None);
+        };
         images.push(stage_file(context, sink).await?);
     }
+    images.reverse();
     let texts = images
         .iter()
         .map(|image| image.infotext.clone().unwrap_or_default())
@@ -139,8 +127,46 @@ pub async fn fetch(context: &Context) -> Result<Option<Harvest>, Barren> {
         .map(Some)
 }
 
-async fn stage_file(context: &Context, path: std::path::PathBuf) -> Result<StagedImage, Barren> {
-    with_room(context, move |core| {
+/// The same from a server that may not answer at all: it is not waited for as
+/// long as for one that does.
+pub async fn fetch_soon(context: &Context) -> Result<Option<Harvest>, Barren> {
+    let fetch = fetch(context);
+    let fetched = context.core.clock.timeout(SILENT_FETCH_MAX, fetch).await;
+    fetched.unwrap_or_else(|_| {
+        let silent = CallFailure::TimedOut("it gives no files".to_owned());
+        Err(Barren::Unreachable(silent))
+    })
+}
+
+/// Fetches one file, waiting for room on our disk. `None` when the server does
+/// not give it.
+async fn fetch_file(context: &Context, path: &str) -> Result<Option<PathBuf>, Barren> {
+    let mut told = Told::default();
+    loop {
+        let sink = context.core.images.staging_path("fetched");
+        let error = match context.client.file(path, &sink).await {
+            Ok(Fetched::Found { .. }) => {
+                told.over(context, AttemptPhase::Saving).await;
+                return Ok(Some(sink));
+            }
+            Ok(Fetched::Missing) => return Ok(None),
+            // It answers, but gives no files, as behind a login of its own.
+            Err(FetchFailure::Call(CallFailure::Status {
+                status: 400..=499, ..
+            })) => {
+                return Ok(None);
+            }
+            Err(FetchFailure::Call(error)) => return Err(Barren::Unreachable(error)),
+            Err(FetchFailure::Sink(error)) => error,
+        };
+        // What could not be removed is swept at the next start.
+        let _ = tokio::fs::remove_file(&sink).await;
+        room::wait(context, AttemptPhase::Saving, &mut told, &error.to_string()).await?;
+    }
+}
+
+async fn stage_file(context: &Context, path: PathBuf) -> Result<StagedImage, Barren> {
+    with_room(context, AttemptPhase::Saving, move |core| {
         let staged = core.images.stage_file(&path).map_err(full_or_failed)?;
         // What could not be removed is swept at the next start.
         let _ = std::fs::remove_file(&path);
@@ -171,9 +197,11 @@ async fn keep(
         let sample = at.saturating_sub(verified.samples.start);
         let seed = info.seeds.get(sample).copied().unwrap_or(context.job.seed);
         let mut staged = Some(staged);
-        let stored = with_room(context, move |core| match staged.take() {
-            Some(image) => core.images.put(image).map_err(full_or_failed),
-            None => Err(Full::Failed(broken("an image was lost while it was kept"))),
+        let stored = with_room(context, AttemptPhase::Saving, move |core| {
+            match staged.take() {
+                Some(image) => core.images.put(image).map_err(full_or_failed),
+                None => Err(Full::Failed(broken("an image was lost while it was kept"))),
+            }
         })
         .await?;
         pins.push(Arc::clone(&stored.pin));
@@ -231,55 +259,11 @@ fn describe(context: &Context, position: usize, stored: StoredImage, of: Describ
     }
 }
 
-/// Why work on the disk did not succeed.
-enum Full {
-    /// There may be room later.
-    Wait(String),
-    /// It never will.
-    Failed(Failure),
-}
-
 fn full_or_failed(error: ImageError) -> Full {
     match error {
         ImageError::Broken(why) => Full::Failed(broken(&why)),
         ImageError::DiskFull(error) | ImageError::Io(error) => Full::Wait(error.to_string()),
         ImageError::Missing(name) => Full::Failed(broken(&format!("{name} is gone"))),
-    }
-}
-
-/// Does blocking work on the disk, again and again while there is no room.
-async fn with_room<T: Send + 'static>(
-    context: &Context,
-    work: impl FnMut(&Core) -> Result<T, Full> + Send + 'static,
-) -> Result<T, Barren> {
-    let mut work = Some(work);
-    loop {
-        let Some(mut attempt) = work.take() else {
-            return Err(Barren::Stopped);
-        };
-        let core = Arc::clone(&context.core);
-        let done = tokio::task::spawn_blocking(move || {
-            let done = attempt(&core);
-            (attempt, done)
-        })
-        .await;
-        let Ok((again, done)) = done else {
-            return Err(Barren::Failure(broken(
-                "reading the images failed unexpectedly",
-            )));
-        };
-        match done {
-            Ok(done) => return Ok(done),
-            Err(Full::Failed(failure)) => return Err(Barren::Failure(failure)),
-            Err(Full::Wait(why)) => {
-                tracing::error!(job.id = %context.job.id, %why, "images cannot be written; trying again");
-                work = Some(again);
-                tokio::select! {
-                    () = context.core.clock.sleep(ROOM_RETRY) => {}
-                    () = context.core.shutdown.requested() => return Err(Barren::Stopped),
-                }
-            }
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 use super::{
     context::Context,
     forge::{CallFailure, GenerateAnswer},
+    lessons,
 };
 use crate::{job::Endpoint, outcome, payload::loading_body, server::Usage, verify::without_hash};
 
@@ -24,7 +25,8 @@ pub fn is_needed(code: &str) -> bool {
 }
 
 /// Makes the server load another checkpoint than the attempt's, with a picture
-/// of one step that belongs to no job.
+/// of one step that belongs to no job. A server that stays as it is gets no
+/// jobs for a while, which says that it is to be restarted.
 pub async fn run(context: &Context) {
     let core = &context.core;
     let healed = tokio::select! {
@@ -32,36 +34,35 @@ pub async fn run(context: &Context) {
         () = core.shutdown.requested() => return,
     };
     let server = context.attempt.server.as_str();
-    match healed {
+    let why = match healed {
         Ok(Ok(Some(title))) => {
             tracing::info!(server.alias = server, %title, "loaded another checkpoint after a failed load");
+            return;
         }
-        Ok(Ok(None)) => {
-            tracing::warn!(
-                server.alias = server,
-                "no other checkpoint could be loaded after a failed load; restart it"
-            );
-        }
-        Ok(Err(error)) => {
-            tracing::warn!(server.alias = server, %error, "its checkpoints could not be listed");
-        }
-        Err(_) => {
-            tracing::warn!(
-                server.alias = server,
-                "loading another checkpoint took too long"
-            );
-        }
-    }
+        Ok(Ok(None)) => "no other checkpoint could be loaded".to_owned(),
+        Ok(Err(error)) => format!("its checkpoints could not be listed: {error}"),
+        Err(_) => format!(
+            "another checkpoint took longer than {} s",
+            TIME_MAX.as_secs()
+        ),
+    };
+    let why =
+        format!("a checkpoint failed to load and the server does not recover ({why}); restart it");
+    lessons::open_breaker(core, server, &why);
 }
 
 async fn load_another(context: &Context) -> Result<Option<String>, CallFailure> {
     let failed = without_hash(&context.expected.title);
+    let state = context.core.board.get(&context.attempt.server);
+    let cooldowns = state.map(|state| state.cooldowns).unwrap_or_default();
+    let now = context.core.clock.now();
+    let is_known_bad = |title: &str| cooldowns.against([title].into_iter(), None, now).is_some();
     let listing = context.client.list_inventory().await?;
     let others = listing
         .checkpoints
         .into_iter()
         .map(|checkpoint| checkpoint.title)
-        .filter(|title| without_hash(title) != failed);
+        .filter(|title| without_hash(title) != failed && !is_known_bad(title));
     let spool = context.core.images.staging_path("heal");
     let mut loaded = None;
     for (at, title) in others.take(TRIES_MAX).enumerate() {

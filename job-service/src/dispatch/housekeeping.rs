@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::recovery;
+use super::{lessons, recovery};
 use crate::{
     core::Core,
     error::Error,
@@ -51,6 +51,7 @@ async fn round(core: &Arc<Core>, unattended: &mut HashSet<String>) -> Result<(),
         core.metrics.jobs.get_or_create(&label).set(count);
     }
     prune(core).await?;
+    lessons::forget_old(core).await?;
     take_up(core, unattended).await
 }
 

@@ -87,15 +87,14 @@ impl Monitors {
         }
     }
 
-    /// Asks for a probe now, and for the inventory when `relist`.
-    pub fn look(&self, alias: &str, relist: bool) {
+    /// Asks for the inventory now, and that model-service gets it even when it
+    /// is the one that it has.
+    pub fn list_and_push(&self, alias: &str) {
         if let Some(handle) = self.lock().get(alias) {
-            if relist {
-                handle
-                    .calls
-                    .relist
-                    .store(true, std::sync::atomic::Ordering::Release);
-            }
+            let push = &handle.calls.push;
+            push.store(true, std::sync::atomic::Ordering::Release);
+            let relist = &handle.calls.relist;
+            relist.store(true, std::sync::atomic::Ordering::Release);
             handle.calls.wake.notify_one();
         }
     }
@@ -353,7 +352,10 @@ impl Monitor {
             }
         }
         self.listed = Some((self.core.clock.monotonic(), count));
-        self.core.board.update_status(&self.alias, |status| {
+        let at = self.core.clock.monotonic();
+        let board = &self.core.board;
+        board.put_listing(&self.alias, listing.clone(), at, false);
+        board.update_status(&self.alias, |status| {
             status.checkpoint_count = listing.checkpoints.len();
             status.lora_count = listing.loras.len();
         });

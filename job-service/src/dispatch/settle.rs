@@ -7,11 +7,15 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use service_kit::database::DatabaseError;
 
+mod next;
+
+use next::{Waits, after_failure, again, failed};
+
 use crate::{
-    core::{Core, Pace},
+    core::Core,
     error::Error,
     images::ImagePin,
-    job::{Attempt, AttemptOutcome, HoldReason, Image, Job, Verification},
+    job::{Attempt, AttemptOutcome, Image, Job, Verification},
     metrics::OutcomeLabel,
     outcome::Failure,
     store::attempts::{self, AttemptEnd, Next},
@@ -25,7 +29,8 @@ const WRITE_RETRY: Duration = Duration::from_secs(1);
 pub enum Ending {
     /// It has all images, checked.
     Completed(Harvest),
-    /// It was cancelled, with the images that there are.
+    /// It was told to end, with the images that there are: cancelled, or its
+    /// time was up; which of the two is in its row.
     Cancelled(Option<Harvest>),
     /// It failed.
     Failed(Failure),
@@ -83,11 +88,17 @@ pub async fn settle(
     let now = core.clock.now();
     // Held until the rows of the images are on disk.
     let _pins = ending.pins();
-    let end = end_of(job, attempt, ending, elsewhere, now, &core.pace);
-    let outcome = end.outcome;
+    let waits = Waits {
+        backoff: job.policy.backoff(core.pace.backoff()),
+        unspent_before: unspent_before(core, attempt).await,
+        jitter: rand::random::<f64>(),
+    };
+    let end = end_of(job, attempt, ending, elsewhere, now, waits);
     let images = match &end.next {
-        Next::Completed { images, .. } | Next::Cancelled { images, .. } => images.clone(),
-        Next::Pending { .. } | Next::Failed { .. } => Vec::new(),
+        Next::Completed { images, .. }
+        | Next::Cancelled { images, .. }
+        | Next::Failed { images, .. } => images.clone(),
+        Next::Pending { .. } => Vec::new(),
     };
     let fence = attempt.fence();
     let written = until_written(core, "end_attempt", || {
@@ -98,7 +109,7 @@ pub async fn settle(
     })
     .await;
     match written {
-        Some(Ok(())) => {
+        Some(Ok(outcome)) => {
             let label = OutcomeLabel {
                 outcome: outcome.as_str().to_owned(),
             };
@@ -134,7 +145,10 @@ pub async fn unreadable(core: &Core, attempt: &Attempt, error: &Error) {
         &error.to_string(),
     );
     let end = AttemptEnd {
+        loading_ms: attempt.loading_ms,
+        generating_ms: attempt.generating_ms,
         outcome: failure.outcome,
+        spent: failure.is_spent(),
         error_code: Some(failure.code.to_owned()),
         http_status: None,
         message: Some(failure.message.clone()),
@@ -149,7 +163,7 @@ pub async fn unreadable(core: &Core, attempt: &Attempt, error: &Error) {
     })
     .await;
     match written {
-        Some(Ok(())) => core.hints.job_changed(&attempt.job_id),
+        Some(Ok(_)) => core.hints.job_changed(&attempt.job_id),
         Some(Err(error)) => late(core, attempt, &error),
         None => {}
     }
@@ -189,17 +203,35 @@ where
     }
 }
 
-/// What is written at the end of an attempt. Pure but for the jitter.
+/// How many attempts in a row did not count before this one. In doubt none:
+/// then it is tried again at once.
+async fn unspent_before(core: &Core, attempt: &Attempt) -> u32 {
+    let (id, run) = (attempt.job_id.clone(), attempt.run);
+    let read = core
+        .database
+        .read("unspent_in_a_row", move |conn| {
+            attempts::unspent_in_a_row(conn, &id, run)
+        })
+        .await;
+    read.ok()
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(0)
+}
+
+/// What is written at the end of an attempt. Pure.
 fn end_of(
     job: &Job,
     attempt: &Attempt,
     ending: Ending,
     elsewhere: Elsewhere,
     now: DateTime<Utc>,
-    pace: &Pace,
+    waits: Waits,
 ) -> AttemptEnd {
-    let clean = |outcome, next| AttemptEnd {
+    let clean = |outcome: AttemptOutcome, next| AttemptEnd {
+        loading_ms: attempt.loading_ms,
+        generating_ms: attempt.generating_ms,
         outcome,
+        spent: outcome.is_spent(),
         error_code: None,
         http_status: None,
         message: None,
@@ -225,89 +257,18 @@ fn end_of(
         ),
         Ending::HandedBack => clean(
             AttemptOutcome::HandedBack,
-            Next::Pending {
-                not_before: None,
-                hold: None,
-            },
+            again(waits.after_unspent(), "it was handed back", now),
         ),
-        Ending::Failed(failure) => {
-            let jitter = rand::random::<f64>();
-            AttemptEnd {
-                outcome: failure.outcome,
-                error_code: Some(failure.code.to_owned()),
-                http_status: Some(i32::from(failure.http_status)).filter(|status| *status != 0),
-                message: Some(failure.message.clone()),
-                next: after_failure(job, attempt, &failure, elsewhere, now, jitter, pace),
-            }
-        }
-    }
-}
-
-/// What follows for a job whose attempt failed.
-fn after_failure(
-    job: &Job,
-    attempt: &Attempt,
-    failure: &Failure,
-    elsewhere: Elsewhere,
-    now: DateTime<Utc>,
-    jitter: f64,
-    pace: &Pace,
-) -> Next {
-    let again = |wait: Duration| {
-        let not_before = (!wait.is_zero()).then(|| now + wait);
-        Next::Pending {
-            not_before,
-            hold: not_before.map(|_| {
-                let message = format!("tries again after: {}", failure.message);
-                (HoldReason::RetryBackoff, message)
-            }),
-        }
-    };
-    let used_up = job.attempts_spent >= job.attempts_max;
-    match failure.outcome {
-        // Not spent, and the server takes no jobs until it answers again.
-        AttemptOutcome::Refused | AttemptOutcome::HandedBack => again(Duration::ZERO),
-        AttemptOutcome::ServerLacksFeature if elsewhere.others_left => again(Duration::ZERO),
-        AttemptOutcome::ServerLacksFeature | AttemptOutcome::PermanentError => {
-            failed(attempt, failure, failure.message.clone())
-        }
-        _ if elsewhere.failed_alike => failed(
-            attempt,
-            failure,
-            format!("it failed alike on two servers: {}", failure.message),
-        ),
-        _ if used_up => failed(
-            attempt,
-            failure,
-            format!(
-                "all {} attempts are used; the last: {}",
-                job.attempts_max, failure.message
-            ),
-        ),
-        // Known to be gone: nothing speaks for waiting.
-        AttemptOutcome::Lost => again(Duration::ZERO),
-        _ => again(backoff(job.attempts_spent, jitter, pace)),
-    }
-}
-
-/// Exponential back-off with full jitter.
-fn backoff(spent: i32, jitter: f64, pace: &Pace) -> Duration {
-    let doublings = u32::try_from(spent - 1).unwrap_or(0).min(16);
-    let most = pace.retry_first.saturating_mul(1 << doublings);
-    most.min(pace.retry_most).mul_f64(jitter.clamp(0.0, 1.0))
-}
-
-fn failed(attempt: &Attempt, failure: &Failure, message: String) -> Next {
-    let result = json!({
-        "error": message,
-        "details": failure.message,
-        "server": attempt.server,
-        "http_status": failure.http_status,
-    });
-    Next::Failed {
-        code: failure.code.to_owned(),
-        message,
-        result_json: result.to_string(),
+        Ending::Failed(failure) => AttemptEnd {
+            loading_ms: attempt.loading_ms,
+            generating_ms: attempt.generating_ms,
+            outcome: failure.outcome,
+            spent: failure.is_spent(),
+            error_code: Some(failure.code.to_owned()),
+            http_status: Some(i32::from(failure.http_status)).filter(|status| *status != 0),
+            message: Some(failure.message.clone()),
+            next: after_failure(job, attempt, &failure, elsewhere, now, waits),
+        },
     }
 }
 

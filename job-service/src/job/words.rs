@@ -80,6 +80,9 @@ words! {
         AdoptedStale = "adopted_stale",
         /// It was taken over and cannot be understood.
         AdoptedUnreadable = "adopted_unreadable",
+        /// Every server that may take it failed lately, with its model, with
+        /// its size or with several jobs in a row.
+        CoolingDown = "cooling_down",
     }
 }
 
@@ -140,6 +143,13 @@ words! {
         Cancelled = "cancelled",
         /// Somebody else stopped the generation.
         Interrupted = "interrupted",
+        /// Given up by the job's own policy while nobody could say what became
+        /// of it.
+        Abandoned = "abandoned",
+        /// Stopped as the job's time was up.
+        Expired = "expired",
+        /// The service ended again and again while it took this attempt up.
+        Crashed = "crashed",
     }
 }
 
@@ -237,5 +247,7 @@ words! {
         Updated = "updated",
         /// It was deleted.
         Deleted = "deleted",
+        /// Its next run began.
+        Retried = "retried",
     }
 }

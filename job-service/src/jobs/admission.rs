@@ -1,7 +1,7 @@
 //! Whether the queue has room: asked in the transaction that would fill it.
 
 use crate::{
-    core::ServiceLimits,
+    core::{Core, ServiceLimits},
     error::{Error, key_subject},
     request::InputImage,
     store::{
@@ -23,6 +23,20 @@ pub(super) struct KeyQuota {
     pub(super) key_id: String,
     /// How many of its jobs may wait.
     pub(super) queued_jobs: u64,
+}
+
+impl KeyQuota {
+    /// What jobs of this key may have waiting; `None` where only all together
+    /// are bounded.
+    pub(super) fn of(core: &Core, key_id: Option<&str>) -> Option<Self> {
+        let key_id = key_id?;
+        let own = core.keys.limits_of(key_id).queued_jobs_max;
+        let most = own.or(core.limits.queued_jobs_per_key)?;
+        Some(Self {
+            key_id: key_id.to_owned(),
+            queued_jobs: most.into(),
+        })
+    }
 }
 
 /// Whether so many jobs and bytes more may wait, of the key that they would

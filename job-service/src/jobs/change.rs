@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    policy::JobPolicy,
     request::GenerationRequest,
     store::{
         input_images,
@@ -31,6 +32,8 @@ pub struct JobChange {
     pub attempts_max: Option<i32>,
     /// The caller's labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// What happens when something goes wrong: the whole of it.
+    pub policy: Option<JobPolicy>,
     /// Whether a job that waits for a decision since it was taken over runs.
     pub release_hold: bool,
 }
@@ -50,6 +53,7 @@ impl Jobs {
             target_server,
             attempts_max,
             labels,
+            policy,
             release_hold,
         } = change;
         let (input, pictures) = request.map(apart).unzip();
@@ -59,6 +63,7 @@ impl Jobs {
             target_server,
             attempts_max,
             labels,
+            policy,
             release_hold,
         };
         let limits = self.core.limits.clone();
@@ -96,6 +101,7 @@ fn apart(mut request: GenerationRequest) -> (NewInput, Vec<crate::request::Input
         seed: given_or_drawn(request.seed()),
         subseed: given_or_drawn(request.subseed()),
         models: request.requirements(),
+        pixels: request.pixels(),
         endpoint: request.endpoint,
         request_json,
     };

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::Error,
     job::AppType,
+    policy::JobPolicy,
     request::{GenerationRequest, InputImage, SEED_MAX},
     request_id::{Once, RequestId, fingerprint},
     store::{
@@ -43,6 +44,8 @@ pub struct Submission {
     pub app_type: AppType,
     /// More about where it came from.
     pub source_info: String,
+    /// What happens when something goes wrong.
+    pub policy: JobPolicy,
 }
 
 /// What became of a submission.
@@ -126,6 +129,7 @@ impl Submission {
             labels,
             app_type,
             source_info,
+            policy,
         } = self;
         let mut body = request.body.clone();
         if request.seed().is_none() {
@@ -134,7 +138,7 @@ impl Submission {
         if request.subseed().is_none() {
             body.remove("subseed");
         }
-        json!({
+        let mut asked = json!({
             "endpoint": request.endpoint.as_str(),
             "body": body,
             "target_server": target_server,
@@ -143,7 +147,12 @@ impl Submission {
             "labels": labels,
             "app_type": app_type.as_str(),
             "source_info": source_info,
-        })
+        });
+        // A call of before policies has the fingerprint that it had.
+        if *policy != JobPolicy::default() {
+            asked["policy"] = json!(policy);
+        }
+        asked
     }
 
     /// The row of its job, with seeds drawn where none are given. Its pictures
@@ -157,6 +166,7 @@ impl Submission {
             labels,
             app_type,
             source_info,
+            policy,
         } = self;
         let request_json = request.to_json();
         NewJob {
@@ -165,6 +175,7 @@ impl Submission {
             seed: given_or_drawn(request.seed()),
             subseed: given_or_drawn(request.subseed()),
             models: request.requirements(),
+            pixels: request.pixels(),
             endpoint: request.endpoint,
             request_json,
             target_server,
@@ -175,6 +186,7 @@ impl Submission {
             source_info,
             batch_id: None,
             key_id: key_id.map(str::to_owned),
+            policy,
         }
     }
 }

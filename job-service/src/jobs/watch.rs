@@ -82,6 +82,7 @@ impl Jobs {
             }
             None => {
                 watch.ended = shown.job.state.is_terminal();
+                watch.look = !watch.ended;
                 watch.waiting.push_back(Told::Snapshot(Box::new(shown)));
             }
         }
@@ -120,12 +121,13 @@ impl Watch {
             if let Some(told) = self.waiting.pop_front() {
                 if let Told::Event(event) = &told {
                     self.after = event.sequence;
-                    self.ended |= event.state.is_terminal();
+                    // Another run may follow its end.
+                    self.ended = event.state.is_terminal();
                 }
                 self.heartbeat_at = self.core.clock.monotonic() + HEARTBEAT;
                 return Ok(Some(told));
             }
-            if self.ended {
+            if self.ended && !self.look {
                 return Ok(None);
             }
             if self.look {

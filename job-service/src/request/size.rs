@@ -7,6 +7,18 @@ use super::GenerationRequest;
 use super::limits::{HIRES_SCALE_DEFAULT, SIDE_DEFAULT};
 
 impl GenerationRequest {
+    /// Pixels that its largest pass works on at once: width by height by batch
+    /// size, of the second pass where there is one.
+    #[must_use]
+    pub fn pixels(&self) -> i64 {
+        let (width, height) = self.output_size();
+        let batch = self.integer("batch_size").unwrap_or(1).max(1);
+        let pixels = width
+            .saturating_mul(height)
+            .saturating_mul(batch.unsigned_abs());
+        i64::try_from(pixels).unwrap_or(i64::MAX)
+    }
+
     /// Pixels across and down of the final images, hires fix included.
     pub(super) fn output_size(&self) -> (u64, u64) {
         let side = |field| {

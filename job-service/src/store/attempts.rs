@@ -24,9 +24,15 @@ use crate::{
     },
 };
 
+mod earlier;
 mod end;
+mod under_way;
 
-pub use end::{AttemptEnd, Next, end};
+pub use earlier::{
+    Abandoned, abandoned, failed_alike, servers_lacking, spent_on, unspent_in_a_row,
+};
+pub use end::{AttemptEnd, DEADLINE_EXCEEDED, Next, end};
+pub use under_way::{crashed_claims, looked, note_trouble, take_up};
 
 const TABLE: &str = "job_attempts";
 
@@ -49,6 +55,8 @@ pub struct Claim {
     pub needs: Vec<Requirement>,
     /// The checkpoint that a job which names none keeps from now on.
     pub resolved_checkpoint: Option<String>,
+    /// Whether an earlier attempt of the job may still be running.
+    pub possible_repeat: bool,
 }
 
 #[derive(Queryable, Selectable)]
@@ -70,6 +78,11 @@ struct Row {
     http_status: Option<i32>,
     message: Option<String>,
     models_json: String,
+    last_phase: Option<String>,
+    loading_ms: Option<i64>,
+    generating_ms: Option<i64>,
+    possible_repeat: bool,
+    recoveries: i32,
 }
 
 /// Begins an attempt: the job is still pending and as it was judged, becomes processing, and its
@@ -111,7 +124,10 @@ pub fn claim(
             .filter(jobs::target_server_alias.eq(&claim.target_server))
             .filter(jobs::hold_reason.is_not(HoldReason::AdoptedStale.as_str()))
             .filter(jobs::hold_reason.is_not(HoldReason::AdoptedUnreadable.as_str()))
-            .filter(jobs::models_json.eq(models_to_json(&claim.needs)?)),
+            .filter(jobs::models_json.eq(models_to_json(&claim.needs)?))
+            // Its time may be up before the dispatcher has come round to it.
+            .filter(jobs::wait_until.is_null().or(jobs::wait_until.gt(&at)))
+            .filter(jobs::deadline_at.is_null().or(jobs::deadline_at.gt(&at))),
     )
     .set((
         jobs::status.eq(JobState::Processing.as_str()),
@@ -121,6 +137,8 @@ pub fn claim(
         jobs::forge_internal_task_id.eq(token),
         jobs::resolved_checkpoint.eq(&claim.resolved_checkpoint),
         jobs::not_before.eq(None::<String>),
+        // It has waited for the first attempt of its run.
+        jobs::wait_until.eq(None::<String>),
         jobs::hold_reason.eq(None::<String>),
         jobs::hold_message.eq(None::<String>),
         jobs::hold_since.eq(None::<String>),
@@ -158,6 +176,7 @@ fn insert(conn: &mut SqliteConnection, claim: &Claim, at: &str) -> Result<(), Er
             job_attempts::phase.eq(AttemptPhase::Claimed.as_str()),
             job_attempts::claimed_at.eq(at),
             job_attempts::models_json.eq(to_json(&claim.models)?),
+            job_attempts::possible_repeat.eq(claim.possible_repeat),
         ))
         .execute(conn);
     match inserted {
@@ -210,65 +229,8 @@ pub fn of_job(
     Ok(attempts)
 }
 
-/// The servers that refused this run of a job for want of something.
-pub fn servers_lacking(
-    conn: &mut SqliteConnection,
-    job_id: &str,
-    run: i32,
-) -> Result<Vec<String>, Error> {
-    Ok(job_attempts::table
-        .filter(job_attempts::job_id.eq(job_id))
-        .filter(job_attempts::run.eq(run))
-        .filter(job_attempts::outcome.eq(AttemptOutcome::ServerLacksFeature.as_str()))
-        .select(job_attempts::server_alias)
-        .load(conn)?)
-}
-
-/// The servers on which attempts of this run ended, with how; an attempt that
-/// was not spent says nothing about its server.
-pub fn spent_on(
-    conn: &mut SqliteConnection,
-    job_id: &str,
-    run: i32,
-) -> Result<Vec<(String, AttemptOutcome)>, Error> {
-    job_attempts::table
-        .filter(job_attempts::job_id.eq(job_id))
-        .filter(job_attempts::run.eq(run))
-        .filter(job_attempts::outcome.is_not_null())
-        .filter(job_attempts::spent.eq(true))
-        .select((
-            job_attempts::server_alias,
-            job_attempts::outcome.assume_not_null(),
-        ))
-        .load::<(String, String)>(conn)?
-        .into_iter()
-        .map(|(server, text)| {
-            let outcome = word(TABLE, job_id, &text, AttemptOutcome::parse)?;
-            Ok((server, outcome))
-        })
-        .collect()
-}
-
-/// Whether an attempt of the same run failed on another server with this code
-/// and in these words.
-pub fn failed_alike(
-    conn: &mut SqliteConnection,
-    attempt: &Attempt,
-    code: &str,
-    message: &str,
-) -> Result<bool, Error> {
-    Ok(diesel::select(diesel::dsl::exists(
-        job_attempts::table
-            .filter(job_attempts::job_id.eq(&attempt.job_id))
-            .filter(job_attempts::run.eq(attempt.run))
-            .filter(job_attempts::server_alias.ne(&attempt.server))
-            .filter(job_attempts::error_code.eq(code))
-            .filter(job_attempts::message.eq(message)),
-    ))
-    .get_result(conn)?)
-}
-
-/// Enters a phase. The first time that is `Sending` its time is kept.
+/// Enters a phase. The first time that is `Sending` its time is kept. With a
+/// phase that is new to it, an attempt that was taken up has got further.
 pub fn enter_phase(
     conn: &mut SqliteConnection,
     fence: &Fence,
@@ -281,6 +243,11 @@ pub fn enter_phase(
     diesel::update(attempt)
         .set(job_attempts::phase.eq(phase.as_str()))
         .execute(conn)?;
+    if !under_way::was_in(conn, fence, phase)? {
+        diesel::update(attempt)
+            .set(job_attempts::recoveries.eq(0))
+            .execute(conn)?;
+    }
     if phase == AttemptPhase::Sending {
         diesel::update(attempt)
             .set(job_attempts::sent_at.eq(&at))
@@ -352,6 +319,14 @@ fn from_row(row: Row) -> Result<Attempt, Error> {
         http_status: row.http_status,
         message: row.message,
         models: json(TABLE, &id, &row.models_json)?,
+        last_phase: row
+            .last_phase
+            .map(|text| word(TABLE, &id, &text, AttemptPhase::parse))
+            .transpose()?,
+        loading_ms: row.loading_ms,
+        generating_ms: row.generating_ms,
+        possible_repeat: row.possible_repeat,
+        recoveries: row.recoveries,
         job_id: row.job_id,
     })
 }

@@ -53,6 +53,12 @@ pub fn insert(conn: &mut SqliteConnection, job_id: &str, images: &[Image]) -> Re
     Ok(())
 }
 
+/// Takes the images of a job off.
+pub fn remove(conn: &mut SqliteConnection, job_id: &str) -> Result<(), Error> {
+    diesel::delete(job_images::table.filter(job_images::job_id.eq(job_id))).execute(conn)?;
+    Ok(())
+}
+
 /// The images of a job in order.
 pub fn of_job(conn: &mut SqliteConnection, job_id: &str) -> Result<Vec<Image>, Error> {
     job_images::table

@@ -53,6 +53,23 @@ pub fn link(conn: &mut SqliteConnection, job_id: &str, images: &[InputImage]) ->
     Ok(())
 }
 
+/// Links a job to the pictures of another one.
+pub fn share(conn: &mut SqliteConnection, of: &str, with: &str) -> Result<(), Error> {
+    let digests: Vec<String> = job_input_images::table
+        .filter(job_input_images::job_id.eq(of))
+        .select(job_input_images::sha256)
+        .load(conn)?;
+    for sha256 in digests {
+        diesel::insert_into(job_input_images::table)
+            .values((
+                job_input_images::job_id.eq(with),
+                job_input_images::sha256.eq(sha256),
+            ))
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
 /// Takes the pictures of a job away from it; those that no other job uses go.
 pub fn release(conn: &mut SqliteConnection, job_id: &str) -> Result<(), Error> {
     let mine = job_input_images::table.filter(job_input_images::job_id.eq(job_id));

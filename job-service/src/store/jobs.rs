@@ -19,15 +19,25 @@ use crate::{
         AppType, Endpoint, EventType, Hold, HoldReason, Job, JobError, JobState, ModelRole,
         Requirement,
     },
+    policy::JobPolicy,
 };
 
+mod cancel;
 mod change;
 mod delete;
+mod expire;
 mod list;
+mod retry;
 
+pub use cancel::{cancel_pending, mark_cancel};
 pub use change::{NewInput, RowChange, update};
 pub use delete::delete;
+pub use expire::{
+    Due, NEXT_DEADLINE, OVERDUE, OVERDUE_AT_WORK, WAIT_DEADLINE_EXCEEDED, WAITED, due, expire,
+    fail_pending, next_deadline,
+};
 pub use list::{Cursor, JobFilter, JobOrder, cursor_of, list};
+pub use retry::{Asked, ENDED, ENDED_IN_BATCH, RetryFilter, Seeds, asked, begin_run, copy, ended};
 
 const TABLE: &str = "jobs";
 
@@ -64,6 +74,10 @@ pub struct NewJob {
     pub key_id: Option<String>,
     /// Bytes of its request with its pictures.
     pub request_bytes: i64,
+    /// Pixels of its largest pass: width by height by batch size.
+    pub pixels: i64,
+    /// What happens when something goes wrong.
+    pub policy: JobPolicy,
 }
 
 #[derive(Queryable, Selectable)]
@@ -93,11 +107,16 @@ pub(super) struct Row {
     hold_reason: Option<String>,
     hold_message: Option<String>,
     hold_since: Option<String>,
+    hold_until: Option<String>,
     cancel_requested_at: Option<String>,
     error_code: Option<String>,
     labels_json: String,
     batch_id: Option<String>,
     api_key_id: Option<String>,
+    policy_json: String,
+    run_began_at: Option<String>,
+    wait_until: Option<String>,
+    deadline_at: Option<String>,
 }
 
 /// Inserts a pending job at the end of the queue and answers it with the
@@ -132,6 +151,10 @@ pub fn insert(
             jobs::batch_id.eq(&job.batch_id),
             jobs::api_key_id.eq(&job.key_id),
             jobs::request_bytes.eq(job.request_bytes),
+            jobs::pixels.eq(job.pixels),
+            jobs::policy_json.eq(to_json(&job.policy)?),
+            jobs::wait_until.eq(job.policy.wait_until(now).map(to_text)),
+            jobs::deadline_at.eq(job.policy.deadline_at(now).map(to_text)),
         ))
         .execute(conn)?;
     Ok((as_inserted(job, now), sequence))
@@ -155,6 +178,10 @@ fn as_inserted(job: &NewJob, now: DateTime<Utc>) -> Job {
         completed_at: None,
         cancel_requested_at: None,
         not_before: None,
+        run_began_at: now,
+        wait_until: job.policy.wait_until(now),
+        deadline_at: job.policy.deadline_at(now),
+        policy: job.policy.clone(),
         error: None,
         result_json: None,
         labels: job.labels.clone(),
@@ -223,64 +250,6 @@ pub fn count_by_state(conn: &mut SqliteConnection) -> Result<Vec<(JobState, i64)
         .collect()
 }
 
-/// Cancels a pending job. `false` when it is not pending.
-pub fn cancel_pending(
-    conn: &mut SqliteConnection,
-    id: &str,
-    now: DateTime<Utc>,
-) -> Result<bool, Error> {
-    let at = to_text(now);
-    let changed = diesel::update(
-        jobs::table
-            .find(id)
-            .filter(jobs::status.eq(JobState::Pending.as_str())),
-    )
-    .set((
-        jobs::status.eq(JobState::Cancelled.as_str()),
-        jobs::cancel_requested_at.eq(&at),
-        jobs::completion_timestamp.eq(&at),
-        jobs::last_updated_timestamp.eq(&at),
-        jobs::revision.eq(jobs::revision + 1),
-        jobs::hold_reason.eq(None::<String>),
-        jobs::hold_message.eq(None::<String>),
-        jobs::hold_since.eq(None::<String>),
-        jobs::not_before.eq(None::<String>),
-    ))
-    .execute(conn)?;
-    if changed == 1 {
-        let event = NewEvent::of_job(id, EventType::Cancelled, JobState::Cancelled, now);
-        events::append(conn, &event)?;
-    }
-    Ok(changed == 1)
-}
-
-/// Marks the wish to cancel a processing job. `false` when it is not
-/// processing or the wish is marked already.
-pub fn mark_cancel(
-    conn: &mut SqliteConnection,
-    id: &str,
-    now: DateTime<Utc>,
-) -> Result<bool, Error> {
-    let at = to_text(now);
-    let changed = diesel::update(
-        jobs::table
-            .find(id)
-            .filter(jobs::status.eq(JobState::Processing.as_str()))
-            .filter(jobs::cancel_requested_at.is_null()),
-    )
-    .set((
-        jobs::cancel_requested_at.eq(&at),
-        jobs::last_updated_timestamp.eq(&at),
-        jobs::revision.eq(jobs::revision + 1),
-    ))
-    .execute(conn)?;
-    if changed == 1 {
-        let event = NewEvent::of_job(id, EventType::CancelRequested, JobState::Processing, now);
-        events::append(conn, &event)?;
-    }
-    Ok(changed == 1)
-}
-
 /// Whether pending or processing jobs name this server.
 pub fn any_open_with_target(conn: &mut SqliteConnection, alias: &str) -> Result<bool, Error> {
     let open = [JobState::Pending.as_str(), JobState::Processing.as_str()];
@@ -318,8 +287,14 @@ pub(super) fn from_row(row: Row) -> Result<Job, Error> {
     let hold = row
         .hold_reason
         .map(|text| {
+            let reason = word(TABLE, &id, &text, HoldReason::parse)?;
+            let until = row
+                .hold_until
+                .as_deref()
+                .filter(|_| reason == HoldReason::CoolingDown);
             Ok::<_, Error>(Hold {
-                reason: word(TABLE, &id, &text, HoldReason::parse)?,
+                reason,
+                until: optional_time(TABLE, &id, until)?,
                 message: row.hold_message.unwrap_or_default(),
                 since: optional_time(TABLE, &id, row.hold_since.as_deref())?,
             })
@@ -338,6 +313,7 @@ pub(super) fn from_row(row: Row) -> Result<Job, Error> {
             server: text("server"),
         }
     });
+    let created_at = time(TABLE, &id, &row.creation_timestamp)?;
     Ok(Job {
         state: word(TABLE, &id, &row.status, JobState::parse)?,
         hold,
@@ -347,11 +323,15 @@ pub(super) fn from_row(row: Row) -> Result<Job, Error> {
         attempts_max: row.attempts_max,
         priority: row.priority,
         target_server: row.target_server_alias,
-        created_at: time(TABLE, &id, &row.creation_timestamp)?,
+        created_at,
         updated_at: time(TABLE, &id, &row.last_updated_timestamp)?,
         completed_at: optional_time(TABLE, &id, row.completion_timestamp.as_deref())?,
         cancel_requested_at: optional_time(TABLE, &id, row.cancel_requested_at.as_deref())?,
         not_before: optional_time(TABLE, &id, row.not_before.as_deref())?,
+        policy: json(TABLE, &id, &row.policy_json)?,
+        run_began_at: optional_time(TABLE, &id, row.run_began_at.as_deref())?.unwrap_or(created_at),
+        wait_until: optional_time(TABLE, &id, row.wait_until.as_deref())?,
+        deadline_at: optional_time(TABLE, &id, row.deadline_at.as_deref())?,
         error,
         result_json: row.result_details_json,
         labels: json(TABLE, &id, &row.labels_json)?,

@@ -12,13 +12,14 @@ use service_kit::clock::to_text;
 use super::{
     events::{self, NewEvent},
     jobs::models_from_json,
-    optional_time,
+    json, optional_time,
     schema::{jobs, key_totals, queue_totals},
     word,
 };
 use crate::{
     error::Error,
     job::{EventType, HoldReason, JobState, Requirement},
+    policy::JobPolicy,
 };
 
 const TABLE: &str = "jobs";
@@ -44,6 +45,10 @@ pub struct QueuedJob {
     pub attempt_number: i32,
     /// The series of attempts it is in.
     pub run: i32,
+    /// What happens when something goes wrong.
+    pub policy: JobPolicy,
+    /// Pixels of its largest pass; `None` when nobody counted them.
+    pub pixels: Option<i64>,
 }
 
 /// A place in the order of dispatch: the highest priority first, and within
@@ -63,6 +68,8 @@ pub struct HoldChange {
     pub job_id: String,
     /// The reason and its words.
     pub hold: Option<(HoldReason, String)>,
+    /// When it is over, where that is known.
+    pub until: Option<DateTime<Utc>>,
 }
 
 #[derive(QueryableByName)]
@@ -89,6 +96,10 @@ struct Row {
     attempt_number: i32,
     #[diesel(sql_type = Integer)]
     run: i32,
+    #[diesel(sql_type = Text)]
+    policy_json: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pixels: Option<i64>,
 }
 
 /// The statement of `page`: the rest of a priority, then the lower ones, both
@@ -97,13 +108,15 @@ struct Row {
 /// does not cover it. Jobs that wait for a decision are in neither.
 pub const PAGE: &str = "\
     SELECT mobilesd_job_id, priority, queue_rank, target_server_alias, models_json, \
-           resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run \
+           resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run, \
+           policy_json, pixels \
     FROM jobs INDEXED BY idx_jobs_queue \
     WHERE status = 'pending' AND priority = ?1 AND queue_rank > ?2 \
         AND coalesce(hold_reason, '') NOT IN ('adopted_stale', 'adopted_unreadable') \
     UNION ALL \
     SELECT mobilesd_job_id, priority, queue_rank, target_server_alias, models_json, \
-           resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run \
+           resolved_checkpoint, not_before, hold_reason, hold_message, attempt_number, run, \
+           policy_json, pixels \
     FROM jobs INDEXED BY idx_jobs_queue \
     WHERE status = 'pending' AND priority < ?1 \
         AND coalesce(hold_reason, '') NOT IN ('adopted_stale', 'adopted_unreadable') \
@@ -222,6 +235,7 @@ pub fn set_holds(
         .set((
             jobs::hold_reason.eq(reason.map(HoldReason::as_str)),
             jobs::hold_message.eq(message.as_deref()),
+            jobs::hold_until.eq(change.until.map(to_text)),
             jobs::hold_since.eq(reason.map(|_| at.as_str())),
             jobs::last_updated_timestamp.eq(&at),
             jobs::revision.eq(jobs::revision + 1),
@@ -261,6 +275,8 @@ fn from_row(row: Row) -> Result<QueuedJob, Error> {
             .transpose()?,
         attempt_number: row.attempt_number,
         run: row.run,
+        policy: json(TABLE, &id, &row.policy_json)?,
+        pixels: row.pixels,
         id,
     })
 }

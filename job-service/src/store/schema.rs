@@ -38,6 +38,12 @@ diesel::table! {
         batch_id -> Nullable<Text>,
         request_bytes -> BigInt,
         adopted_request_json -> Nullable<Text>,
+        policy_json -> Text,
+        hold_until -> Nullable<Text>,
+        pixels -> Nullable<BigInt>,
+        wait_until -> Nullable<Text>,
+        deadline_at -> Nullable<Text>,
+        run_began_at -> Nullable<Text>,
     }
 }
 
@@ -67,6 +73,11 @@ diesel::table! {
         http_status -> Nullable<Integer>,
         message -> Nullable<Text>,
         models_json -> Text,
+        last_phase -> Nullable<Text>,
+        loading_ms -> Nullable<BigInt>,
+        generating_ms -> Nullable<BigInt>,
+        possible_repeat -> Bool,
+        recoveries -> Integer,
     }
 }
 
@@ -119,6 +130,18 @@ diesel::table! {
         revision -> Integer,
         api_login_sealed -> Nullable<Binary>,
         ui_login_sealed -> Nullable<Binary>,
+        interrupts_allowed -> Bool,
+    }
+}
+
+diesel::table! {
+    server_cooldowns (server_alias, kind, subject) {
+        server_alias -> Text,
+        kind -> Text,
+        subject -> Text,
+        failures -> Integer,
+        until -> Text,
+        message -> Text,
     }
 }
 

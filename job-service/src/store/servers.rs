@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use service_kit::clock::to_text;
 
 use super::{
-    json,
+    cooldowns, json,
     schema::{forge_servers, job_attempts},
     time, to_json, word,
 };
@@ -35,6 +35,9 @@ pub struct NewServer {
     pub labels: BTreeMap<String, String>,
     /// Whether it is used at all.
     pub enabled: bool,
+    /// Whether a cancel may stop what runs there although the server cannot
+    /// say whose it is.
+    pub interrupts_allowed: bool,
     /// What its API asks for.
     pub api_login: Option<ServerLogin>,
     /// What its UI asks for.
@@ -53,6 +56,9 @@ pub struct ServerChange {
     pub labels: Option<BTreeMap<String, String>>,
     /// Whether it is used at all.
     pub enabled: Option<bool>,
+    /// Whether a cancel may stop what runs there although the server cannot
+    /// say whose it is.
+    pub interrupts_allowed: Option<bool>,
     /// Whether it is kept from taking jobs, and why.
     pub cordon: Option<(bool, String)>,
     /// What its API asks for; an inner `None` removes it.
@@ -77,6 +83,7 @@ struct Row {
     revision: i32,
     api_login_sealed: Option<Vec<u8>>,
     ui_login_sealed: Option<Vec<u8>>,
+    interrupts_allowed: bool,
 }
 
 /// Inserts a server, its logins sealed by the vault; `most` is how many there
@@ -105,6 +112,7 @@ pub fn insert(
             forge_servers::usage.eq(server.usage.as_str()),
             forge_servers::labels_json.eq(to_json(&server.labels)?),
             forge_servers::enabled.eq(server.enabled),
+            forge_servers::interrupts_allowed.eq(server.interrupts_allowed),
             forge_servers::created_at.eq(&at),
             forge_servers::updated_at.eq(&at),
             forge_servers::api_login_sealed.eq(bytes_of(&api_login)),
@@ -173,6 +181,7 @@ pub fn update(
     }
     if let Some(base_url) = &change.base_url {
         if moved {
+            cooldowns::clear(conn, alias)?;
             // Another process: what was read from the old one says nothing.
             server.baseline = None;
             server.api_login = None;
@@ -185,6 +194,9 @@ pub fn update(
         server.labels.clone_from(labels);
     }
     server.enabled = change.enabled.unwrap_or(server.enabled);
+    server.interrupts_allowed = change
+        .interrupts_allowed
+        .unwrap_or(server.interrupts_allowed);
     if let Some((cordoned, reason)) = &change.cordon {
         server.cordoned = *cordoned;
         server.cordon_reason.clone_from(reason);
@@ -202,6 +214,7 @@ pub fn update(
             forge_servers::usage.eq(server.usage.as_str()),
             forge_servers::labels_json.eq(to_json(&server.labels)?),
             forge_servers::enabled.eq(server.enabled),
+            forge_servers::interrupts_allowed.eq(server.interrupts_allowed),
             forge_servers::cordoned.eq(server.cordoned),
             forge_servers::cordon_reason.eq(&server.cordon_reason),
             forge_servers::baseline_options_json.eq(server
@@ -243,15 +256,18 @@ pub fn delete(conn: &mut SqliteConnection, alias: &str) -> Result<(), Error> {
     if runs_attempt(conn, alias)? {
         return Err(Error::ServerInUse {
             alias: alias.to_owned(),
-            why: "a job runs on it; cordon it and wait, or cancel the job".to_owned(),
+            why: "a job runs on it; wait for it with DrainServer, or cancel the job".to_owned(),
         });
     }
     if super::jobs::any_open_with_target(conn, alias)? {
         return Err(Error::ServerInUse {
             alias: alias.to_owned(),
-            why: "jobs that wait name it; cancel them first".to_owned(),
+            why: "jobs that wait name it; give them another target_server with UpdateJob, or \
+                  cancel them first"
+                .to_owned(),
         });
     }
+    cooldowns::clear(conn, alias)?;
     diesel::delete(forge_servers::table.find(alias)).execute(conn)?;
     Ok(())
 }
@@ -273,7 +289,7 @@ fn bytes_of(sealed: &Option<Sealed>) -> Option<&[u8]> {
 }
 
 /// Whether an attempt is under way on a server.
-fn runs_attempt(conn: &mut SqliteConnection, alias: &str) -> Result<bool, Error> {
+pub fn runs_attempt(conn: &mut SqliteConnection, alias: &str) -> Result<bool, Error> {
     Ok(diesel::select(diesel::dsl::exists(
         job_attempts::table
             .filter(job_attempts::server_alias.eq(alias))
@@ -289,6 +305,7 @@ fn from_row(row: Row) -> Result<Server, Error> {
         usage: word(TABLE, &id, &row.usage, Usage::parse)?,
         labels: json(TABLE, &id, &row.labels_json)?,
         enabled: row.enabled,
+        interrupts_allowed: row.interrupts_allowed,
         cordoned: row.cordoned,
         cordon_reason: row.cordon_reason,
         baseline: row

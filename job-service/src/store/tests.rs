@@ -3,15 +3,19 @@
 
 mod adoption;
 mod changes;
+mod cooldowns;
+mod deadlines;
 mod documented;
+mod ends;
 mod importing;
 mod ownership;
 mod plans;
 mod request_ids;
+mod retries;
 mod schema_text;
 mod totals;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -23,7 +27,8 @@ use service_kit::{
 };
 use tempfile::TempDir;
 
-use crate::{config::DATABASE_FILE, run::schema, seal::SealingKey, vault::Vault};
+use super::servers::{self, NewServer};
+use crate::{config::DATABASE_FILE, run::schema, seal::SealingKey, server::Usage, vault::Vault};
 
 /// A migrated database in a folder of its own.
 struct Fixture {
@@ -55,6 +60,21 @@ impl Fixture {
         let options = MigrateOptions { backup: false };
         migrate::migrate_to(&self.path, &self.lock, &schema(), version, now(), &options).unwrap();
         self.connection = SqliteConnection::establish(self.path.to_str().unwrap()).unwrap();
+    }
+
+    /// A server that takes jobs.
+    fn add_server(&mut self, alias: &str) {
+        let server = NewServer {
+            alias: alias.to_owned(),
+            base_url: format!("http://{alias}"),
+            usage: Usage::Dedicated,
+            labels: BTreeMap::new(),
+            enabled: true,
+            interrupts_allowed: false,
+            api_login: None,
+            ui_login: None,
+        };
+        servers::insert(&mut self.connection, &vault(), &server, 10, now()).unwrap();
     }
 
     /// The column `text` of every row.

@@ -1,5 +1,6 @@
-//! The `unneeded_files` table: files of deleted jobs that are still to be
-//! looked at. Removing them is `jobs::delete`'s work.
+//! The `unneeded_files` table: files that deleted jobs and earlier runs have
+//! left and that are still to be looked at. Removing them is `jobs::delete`'s
+//! work.
 
 use diesel::prelude::*;
 

@@ -83,6 +83,19 @@ async fn an_answer_that_was_lost_before_its_commit_is_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_lost_is_made_again_where_no_file_can_be_fetched() {
+    let world = World::with_sims(1, |config| config.ui = false).await;
+    let id = world.kill_at(stop_point::AFTER_ANSWER).await;
+    let program = world.start(&[]);
+    let job = Client::of(&program).await.completed(&id).await;
+    let expected = [AttemptOutcome::Lost, AttemptOutcome::Completed];
+    assert_eq!(outcomes(&job), expected, "{job:#?}");
+    let log = world.generations();
+    assert_eq!(log.len(), 2, "{log:#?}");
+    assert!(log[0].ended.is_some_and(|ended| ended < log[1].started));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn images_that_were_kept_before_the_commit_are_those_of_the_job() {
     let world = World::new().await;
     let id = world.kill_at(stop_point::AFTER_IMAGES).await;

@@ -81,6 +81,15 @@ const JOBS: &[Rows] = &[
          UPDATE api_keys SET rate_limit_tier = 'gold';",
     ),
     ("0008", OPERATIONS),
+    (
+        "0009",
+        "INSERT INTO server_cooldowns (server_alias, kind, subject, failures, until, message)
+         VALUES ('gpu', 'model', 'Dawn [aa]', 2, '2026-01-01T00:00:00.000Z', 'failed to load');
+         UPDATE jobs SET policy_json = '{\"total_timeout_ms\":1000}', pixels = 4096,
+             deadline_at = '2036-01-01T00:00:00.000Z' WHERE status = 'pending';
+         UPDATE job_attempts SET last_phase = 'saving', generating_ms = 12, recoveries = 1;
+         UPDATE forge_servers SET interrupts_allowed = 1;",
+    ),
 ];
 
 const MODELS: &[Rows] = &[

@@ -206,20 +206,30 @@ impl Client {
 
     /// Waits until a job is completed and answers it in full.
     pub(crate) async fn completed(&mut self, id: &str) -> jobs::Job {
+        let job = self.ended(id).await;
+        assert_eq!(job.state(), JobState::Completed, "{job:#?}");
+        job
+    }
+
+    /// Waits until a job has ended and answers it in full.
+    pub(crate) async fn ended(&mut self, id: &str) -> jobs::Job {
         let request = jobs::WaitJobRequest {
             job_id: id.to_owned(),
             timeout: Some(WAIT),
         };
         let answer = self.jobs.wait_job(request).await.unwrap().into_inner();
         assert!(answer.done, "{:#?}", answer.job);
+        self.job(id).await
+    }
+
+    /// A job in full.
+    pub(crate) async fn job(&mut self, id: &str) -> jobs::Job {
         let request = jobs::GetJobRequest {
             job_id: id.to_owned(),
             view: jobs::JobView::Full.into(),
         };
         let job = self.jobs.get_job(request).await.unwrap().into_inner().job;
-        let job = job.unwrap();
-        assert_eq!(job.state(), JobState::Completed, "{job:#?}");
-        job
+        job.unwrap()
     }
 
     /// The jobs that there are, at most 100.

@@ -153,7 +153,7 @@ async fn a_backup_that_is_made_while_jobs_come_in_holds_the_first_of_them() {
             submit(&mut service).await;
         }
     };
-    let (made, ()) = soon(futures_util::future::join(making, submitting)).await;
+    let (made, ()) = soon(Box::pin(futures_util::future::join(making, submitting))).await;
     let made = made.unwrap().into_inner().backup.unwrap();
     let mut copy = opened(&service.folder.path().join(&made.name));
     assert_eq!(texts(&mut copy, "PRAGMA integrity_check"), ["ok"]);

@@ -8,6 +8,7 @@ mod adopting;
 mod api_keys;
 mod authentication;
 mod forge_attempt;
+mod forge_calls;
 mod forge_client;
 mod forge_logins;
 mod harness;

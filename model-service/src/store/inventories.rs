@@ -103,6 +103,18 @@ pub(crate) fn touch(
     Ok(())
 }
 
+/// Forgets the generation of a server's inventory, so that the next one takes
+/// effect even when it is the same.
+pub(crate) fn forget_generation(
+    connection: &mut SqliteConnection,
+    server: &str,
+) -> QueryResult<()> {
+    diesel::update(server_inventories::table.find(server))
+        .set(server_inventories::generation.eq(""))
+        .execute(connection)?;
+    Ok(())
+}
+
 /// Forgets the generation of every inventory that lists a model, so that the
 /// next one takes effect even when it is the same.
 pub(crate) fn forget_generations_with(

@@ -139,6 +139,34 @@ async fn a_fact_can_be_set_and_taken_back() {
 }
 
 #[tokio::test]
+async fn what_was_said_not_to_be_there_is_there_again_with_the_next_inventory() {
+    let mut service = Service::new().await;
+    let items = || vec![listed("x.safetensors", SHA)];
+    service.full("left", "1", items()).await;
+    let found = service.check_one(SHA, "left").await;
+    assert_eq!(found.state(), AvailabilityState::Available);
+    let delete = DeleteModelAvailabilityRequest {
+        server: "left".into(),
+        model_id: found.model_id,
+    };
+    service
+        .availability
+        .delete_model_availability(delete)
+        .await
+        .unwrap();
+    assert_eq!(
+        service.check_one(SHA, "left").await.state(),
+        AvailabilityState::Missing
+    );
+    // The same listing as before, but taken later.
+    service.full("left", "1", items()).await;
+    assert_eq!(
+        service.check_one(SHA, "left").await.state(),
+        AvailabilityState::Available
+    );
+}
+
+#[tokio::test]
 async fn what_is_where_is_listed_by_server_and_by_model() {
     let mut service = Service::new().await;
     let files =

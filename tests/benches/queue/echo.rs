@@ -62,6 +62,20 @@ impl JobService for Echo {
         nothing()
     }
 
+    async fn retry_job(
+        &self,
+        _: Request<jobs::RetryJobRequest>,
+    ) -> Result<Response<jobs::RetryJobResponse>, Status> {
+        nothing()
+    }
+
+    async fn batch_retry_jobs(
+        &self,
+        _: Request<jobs::BatchRetryJobsRequest>,
+    ) -> Result<Response<jobs::BatchRetryJobsResponse>, Status> {
+        nothing()
+    }
+
     async fn delete_job(
         &self,
         _: Request<jobs::DeleteJobRequest>,

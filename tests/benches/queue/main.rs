@@ -6,13 +6,14 @@
 mod backup;
 mod dispatch;
 mod echo;
+mod fifth;
 mod figures;
 mod start;
 mod submit;
 
 use anyhow::ensure;
 
-const PARTS: [&str; 5] = ["submit", "keys", "backup", "dispatch", "start"];
+const PARTS: [&str; 6] = ["submit", "keys", "backup", "dispatch", "start", "fifth"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -32,7 +33,8 @@ async fn main() -> anyhow::Result<()> {
             "keys" => submit::run_with_keys().await?,
             "backup" => backup::run().await?,
             "dispatch" => dispatch::run().await?,
-            _ => start::run().await?,
+            "start" => start::run().await?,
+            _ => fifth::run().await?,
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Which crate and which module may know which: the arrows of the design, held
 //! by a test. What a module knows is read from its text, written out or through
-//! `use`. And which calls may be repeated unasked.
+//! `use`. And which calls may be repeated unasked, and which test keeps which
+//! promise.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -8,3 +9,4 @@ mod crates;
 mod modules;
 mod names;
 mod service_config;
+mod stories;

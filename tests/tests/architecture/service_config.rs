@@ -13,8 +13,9 @@ use stablequeue_proto::FILE_DESCRIPTOR_SET;
 const READS: [&str; 6] = ["Check", "Get", "List", "Resolve", "Verify", "Wait"];
 /// First words of methods that say what is to hold, whatever held before, so
 /// that the second call finds nothing left to do.
-const SETTLED_BY_THE_FIRST: [&str; 6] =
-    ["Cancel", "Cordon", "Optimize", "Probe", "Prune", "Uncordon"];
+const SETTLED_BY_THE_FIRST: [&str; 7] = [
+    "Cancel", "Cordon", "Drain", "Optimize", "Probe", "Prune", "Uncordon",
+];
 /// The field by which a method knows its repetition.
 const REQUEST_ID: &str = "request_id";
 /// gRPC makes no more attempts than this, whatever a config says.

@@ -83,6 +83,23 @@ async fn a_running_job_is_interrupted_and_the_next_one_is_not() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cancelling_a_job_that_waits_leaves_the_one_at_work_alone() -> Result<()> {
+    let (pair, sim, first, second) = in_the_middle(ServerUsage::Dedicated).await?;
+    assert_eq!(pair.cancel(&second).await?.state(), JobState::Cancelled);
+    let asked = sim.asked("/sdapi/v1/progress");
+    sim.until_asked("/sdapi/v1/progress", asked + 5).await?;
+    sim.sim.gate().open();
+    let job = pair.completed(&first).await?;
+    assert_eq!(job.attempts.len(), 1);
+    assert!(!job.result.unwrap_or_default().partial);
+    let ended: Vec<Outcome> = sim.log().iter().map(|one| one.outcome).collect();
+    assert_eq!(ended, [Outcome::Completed]);
+    assert_eq!(sim.asked("/sdapi/v1/interrupt"), 0);
+    assert_eq!(pair.job(&second).await?.attempts, []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_again_and_again_is_harmless() -> Result<()> {
     let (pair, sim, first, second) = in_the_middle(ServerUsage::Dedicated).await?;
     for _ in 0..5 {

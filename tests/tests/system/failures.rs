@@ -81,7 +81,7 @@ async fn a_job_that_every_server_refuses_fails() -> Result<()> {
     assert_eq!(job.state(), JobState::Failed);
     assert_eq!(outcomes(&job), [AttemptOutcome::ServerLacksFeature; 2]);
     let error = job.error.unwrap_or_default();
-    assert_eq!(error.code, "FORGE_SCRIPT_MISSING");
+    assert_eq!(error.code, "LACKS_SCRIPT");
     assert!(
         error.message.contains("no such script"),
         "{}",

@@ -32,7 +32,10 @@ async fn download(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chunks_join_to_the_file_from_every_offset() -> Result<()> {
-    let pair = Pair::start(PairOptions::default()).await?;
+    let mut options = PairOptions::default();
+    // A large picture takes a while to be packed, most of all by a busy machine.
+    options.pace.answer_grace = std::time::Duration::from_secs(30);
+    let pair = Pair::start(options).await?;
     let sim = Sim::gated().await?;
     pair.add("gpu", &sim).await?;
     // An unfinished picture is noise, which packs badly and so is large.

@@ -1,9 +1,12 @@
 //! Answers that are lost or broken: the result is fetched where the server
 //! saved it, and elsewhere made again, but never twice at once.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use forge_sim::{Fault, Generation};
-use stablequeue_proto::jobs::v1::{self as jobs, AttemptOutcome, ServerUsage};
+use job_service::dispatch::forge::GenerateAnswer;
+use stablequeue_proto::jobs::v1::{self as jobs, AttemptOutcome, JobState, ServerUsage};
 use system_tests::{
     Pair, PairOptions, Sim,
     pair::{params, txt2img},
@@ -151,6 +154,55 @@ async fn a_request_that_is_accepted_and_never_answered_is_sent_again_after_the_g
     assert_eq!(sim.log().len(), 1);
     assert_eq!(job.attempts[0].outcome(), AttemptOutcome::Lost);
     assert_eq!(job.attempts_spent, 2);
+    Ok(())
+}
+
+/// Waits until the server was asked for the task often enough that a patience
+/// of 100 ms is over.
+async fn long_looked_for(sim: &Sim) -> Result<()> {
+    let asked = sim.asked("/internal/progress");
+    sim.until_asked("/internal/progress", asked + 25).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_may_still_arrive_is_not_sent_again() -> Result<()> {
+    let mut options = PairOptions::default();
+    options.pace.answer_grace = Duration::from_millis(100);
+    // Longer than any test.
+    options.pace.unknown_grace = Duration::from_secs(3600);
+    let pair = Pair::start(options).await?;
+    let sim = Sim::instant().await?;
+    pair.add("gpu", &sim).await?;
+    sim.sim.script(Fault::Hang);
+    let id = pair.submit(txt2img("on its way")).await?;
+    sim.until_asked("/sdapi/v1/txt2img", 1).await?;
+    long_looked_for(&sim).await?;
+    assert_eq!(pair.job(&id).await?.state(), JobState::Processing);
+    assert_eq!(sim.asked("/sdapi/v1/txt2img"), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_other_work_runs_there_nothing_is_called_gone() -> Result<()> {
+    let mut options = PairOptions::default();
+    options.pace.answer_grace = Duration::from_millis(100);
+    options.pace.unknown_grace = Duration::from_millis(100);
+    let pair = Pair::start(options).await?;
+    let sim = Sim::gated().await?;
+    pair.add("gpu", &sim).await?;
+    let other = sim.foreign()?;
+    sim.until(|log| log.len() == 1).await?;
+    sim.sim.script(Fault::Hang);
+    let id = pair.submit(txt2img("behind it")).await?;
+    sim.until_asked("/sdapi/v1/txt2img", 2).await?;
+    long_looked_for(&sim).await?;
+    assert_eq!(pair.job(&id).await?.state(), JobState::Processing);
+    assert_eq!(sim.asked("/sdapi/v1/txt2img"), 2);
+    sim.sim.gate().open();
+    assert!(matches!(other.await?, GenerateAnswer::Answered { .. }));
+    let job = pair.completed(&id).await?;
+    assert_eq!(job.attempts[0].outcome(), AttemptOutcome::Lost);
+    assert_eq!(sim.asked("/sdapi/v1/txt2img"), 3);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Servers that die, freeze or restart in the middle of a job.
 
 use anyhow::Result;
-use forge_sim::Outcome;
+use forge_sim::{Outcome, Target};
 use stablequeue_proto::jobs::v1::{AttemptOutcome, AttemptPhase, Job, JobState, SubmitJobRequest};
 use system_tests::{Pair, PairOptions, Sim, pair::txt2img};
 
@@ -147,5 +147,56 @@ async fn a_job_whose_server_is_gone_after_a_restart_says_so_and_can_be_cancelled
     until_unknown(&pair, &id).await?;
     pair.cancel(&id).await?;
     assert_eq!(pair.ended(&id).await?.state(), JobState::Cancelled);
+    Ok(())
+}
+
+/// A job of a gated server that has begun to generate.
+async fn generating() -> Result<(Pair, Sim, String)> {
+    let pair = Pair::start(PairOptions::default()).await?;
+    let sim = Sim::gated().await?;
+    pair.add("gpu", &sim).await?;
+    let id = pair.submit(txt2img("first")).await?;
+    sim.sim.gate().load(1);
+    pair.job_when(&id, "it generates", |job| {
+        let attempt = job.current_attempt.clone().unwrap_or_default();
+        attempt.phase() == AttemptPhase::Generating
+    })
+    .await?;
+    Ok((pair, sim, id))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_answers_nothing_but_the_job_itself_loses_no_answer() -> Result<()> {
+    let (pair, sim, id) = generating().await?;
+    sim.sim.hold(Target::Control);
+    let asked = sim.asked("/sdapi/v1/progress");
+    sim.until_asked("/sdapi/v1/progress", asked + 1).await?;
+    sim.sim.gate().open();
+    let job = pair.completed(&id).await?;
+    assert_eq!((job.attempts.len(), sim.log().len()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_forty_waiting_calls_no_interrupt_meets_the_next_job() -> Result<()> {
+    let (pair, sim, first) = generating().await?;
+    let second = pair.submit(txt2img("second")).await?;
+    sim.sim.occupy_threads(40);
+    pair.cancel(&first).await?;
+    let asked = sim.asked("/sdapi/v1/progress");
+    sim.until_asked("/sdapi/v1/progress", asked + 1).await?;
+    sim.sim.gate().open();
+    let job = pair.ended(&first).await?;
+    assert_eq!(job.state(), JobState::Cancelled);
+    sim.sim.free_threads();
+    pair.completed(&second).await?;
+    let log = sim.log();
+    assert_eq!(log.len(), 2);
+    assert_eq!(log[1].outcome, Outcome::Completed);
+    let interrupts = sim.sim.interrupts();
+    let hits = interrupts.iter().filter_map(|one| one.hit.as_ref());
+    for hit in hits {
+        assert_eq!(hit.task_id, log[0].task_id);
+    }
     Ok(())
 }

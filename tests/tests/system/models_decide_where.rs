@@ -185,6 +185,32 @@ async fn an_ambiguous_reference_waits_with_its_candidates_and_is_never_guessed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_found_by_the_title_that_it_had_before_its_first_load() -> Result<()> {
+    const OLD: &str = "special.safetensors";
+    let pair = Pair::start(PairOptions::default()).await?;
+    let sim = with_extra(OLD).await?;
+    pair.add("gpu", &sim).await?;
+    // At once again: what is known of the server may be older than the load.
+    for _ in 0..2 {
+        let id = pair.submit(with_checkpoint("special")).await?;
+        let job = pair.completed(&id).await?;
+        assert_eq!(job.attempts.len(), 1, "{job:#?}");
+    }
+    assert_eq!(sim.log()[0].asked_checkpoint.as_deref(), Some(OLD));
+    pair.probe("gpu").await?;
+    let id = pair.submit(with_checkpoint(OLD)).await?;
+    let job = pair.completed(&id).await?;
+    assert_eq!(job.attempts.len(), 1, "{job:#?}");
+    let result = job.result.unwrap_or_default();
+    assert_eq!(result.verification(), jobs::Verification::Hash);
+    let new = format!("{OLD} [{}]", &SimModel::named(OLD).sha256()[..10]);
+    let log = sim.log();
+    assert_eq!(log[2].asked_checkpoint.as_ref(), Some(&new));
+    assert_eq!(log[2].checkpoint.as_ref(), Some(&new));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lora_of_the_prompt_is_a_model_that_the_server_must_have() -> Result<()> {
     let pair = Pair::start(PairOptions::default()).await?;
     let plain = Sim::instant().await?;

@@ -83,6 +83,45 @@ async fn a_list_has_ones_own_jobs_and_everybodys_only_with_the_wider_scope() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_retries_its_own_jobs_and_no_others() -> Result<()> {
+    let pair = keyed().await?;
+    let (one, other) = (user(&pair).await?, user(&pair).await?);
+    let mine = submit(&pair, &one, txt2img("mine")).await?;
+    let theirs = submit(&pair, &other, txt2img("theirs")).await?;
+    for id in [&mine, &theirs] {
+        pair.cancel(id).await?;
+    }
+    let all = jobs::BatchRetryJobsRequest {
+        states: vec![JobState::Cancelled.into()],
+        ..jobs::BatchRetryJobsRequest::default()
+    };
+    let mut client = pair.jobs_of(&one).await?;
+    let found = client.batch_retry_jobs(all.clone()).await?.into_inner();
+    let found: Vec<&str> = found
+        .results
+        .iter()
+        .map(|each| each.job_id.as_str())
+        .collect();
+    assert_eq!(found, [mine.as_str()]);
+    let by_id = jobs::BatchRetryJobsRequest {
+        job_ids: vec![theirs.clone()],
+        ..jobs::BatchRetryJobsRequest::default()
+    };
+    let found = client.batch_retry_jobs(by_id).await?.into_inner().results;
+    let failure = found[0].failure.clone().unwrap_or_default();
+    assert_eq!(
+        (found[0].run, failure.reason.as_str()),
+        (0, "JOB_NOT_FOUND")
+    );
+    assert_eq!(pair.job(&theirs).await?.run, 1);
+    // The pair's own key changes everybody's.
+    let found = pair.jobs().await?.batch_retry_jobs(all).await?.into_inner();
+    assert_eq!(found.results.len(), 1);
+    assert_eq!(found.results[0].job_id, theirs);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_token_is_of_one_caller() -> Result<()> {
     let pair = keyed().await?;
     let (one, other) = (user(&pair).await?, user(&pair).await?);

@@ -1,6 +1,7 @@
 //! A restart of job-service loses nothing and repeats nothing.
 
 use anyhow::Result;
+use forge_sim::{Fault, Outcome};
 use stablequeue_proto::jobs::v1::{AttemptOutcome, HoldReason, JobState, SubmitJobRequest};
 use system_tests::{Pair, PairOptions, Sim, pair::txt2img};
 
@@ -55,6 +56,30 @@ async fn a_job_whose_server_dies_while_the_service_is_down_is_made_again() -> Re
     let outcomes: Vec<_> = job.attempts.iter().map(|one| one.outcome()).collect();
     assert_eq!(outcomes, [AttemptOutcome::Lost, AttemptOutcome::Completed]);
     assert_eq!(sim.log().len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_server_has_forgotten_it_is_never_taken_for_done() -> Result<()> {
+    let mut pair = Pair::start(PairOptions::default()).await?;
+    let mut sim = Sim::gated().await?;
+    pair.add("gpu", &sim).await?;
+    sim.sim.script(Fault::FileMissing);
+    let id = pair.submit(txt2img("forgotten")).await?;
+    sim.until(|log| log.len() == 1).await?;
+    pair.stop_jobs().await?;
+    sim.sim.gate().open();
+    sim.until(|log| log[0].ended.is_some()).await?;
+    // It was done, but its next process knows nothing of that and has no file.
+    sim.sim.restart().await?;
+    pair.start_jobs().await?;
+    let job = pair.completed(&id).await?;
+    let outcomes: Vec<_> = job.attempts.iter().map(|one| one.outcome()).collect();
+    assert_eq!(outcomes, [AttemptOutcome::Lost, AttemptOutcome::Completed]);
+    let images = pair.images(&id).await?;
+    assert_eq!((images.len(), images[0].attempt), (1, 2));
+    let ended: Vec<Outcome> = sim.log().iter().map(|one| one.outcome).collect();
+    assert_eq!(ended, [Outcome::Completed; 2]);
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! Servers between the words of the domain and those of the wire.
 
+use chrono::{DateTime, Utc};
 use service_kit::clock::to_timestamp;
 use stablequeue_proto::jobs::v1 as proto;
 
 use crate::{
     board::{ServerState, ServerStatus},
+    breaker::BreakerState,
+    cooldowns::{Cooldown, Subject},
     request::Violation,
     server::{
         Health, LoginKind, Server, ServerLogin, Usage, alias_fault, one_login, parse_server_url,
@@ -15,13 +18,17 @@ use crate::{
 /// Bytes that a base URL may have.
 const BASE_URL_BYTES_MAX: usize = 2048;
 
-/// A server as it is shown.
-pub(crate) fn server(state: ServerState) -> proto::Server {
+/// A server as it is shown at this time.
+pub(crate) fn server(state: ServerState, now: DateTime<Utc>) -> proto::Server {
     let ServerState {
         server,
         status,
         running_job,
         last_given: _,
+        breaker,
+        cooldowns,
+        listed: _,
+        ..
     } = state;
     let Server {
         alias,
@@ -29,6 +36,7 @@ pub(crate) fn server(state: ServerState) -> proto::Server {
         usage,
         labels,
         enabled,
+        interrupts_allowed,
         cordoned,
         cordon_reason,
         baseline: _,
@@ -76,12 +84,40 @@ pub(crate) fn server(state: ServerState) -> proto::Server {
             checkpoint_count: count(checkpoint_count),
             lora_count: count(lora_count),
             inventory_time: inventory_at.map(to_timestamp),
+            breaker: breaker_to_proto(breaker.state()).into(),
+            breaker_retry_time: match breaker.state() {
+                BreakerState::Open { retry_at, .. } => Some(to_timestamp(retry_at)),
+                BreakerState::Closed | BreakerState::HalfOpen => None,
+            },
+            cooldowns: cooldowns.under_way(now).map(cooldown_to_proto).collect(),
         }),
         // Input only.
         api_login: None,
         ui_login: None,
         has_api_login: api_login.is_some(),
         has_ui_login: ui_login.is_some(),
+        interrupts_allowed,
+    }
+}
+
+fn breaker_to_proto(state: BreakerState) -> proto::BreakerState {
+    match state {
+        BreakerState::Closed => proto::BreakerState::Closed,
+        BreakerState::Open { .. } => proto::BreakerState::Open,
+        BreakerState::HalfOpen => proto::BreakerState::HalfOpen,
+    }
+}
+
+fn cooldown_to_proto(cooldown: &Cooldown) -> proto::Cooldown {
+    let subject = match &cooldown.subject {
+        Subject::Model(title) => proto::cooldown::Subject::Model(title.clone()),
+        Subject::Pixels(pixels) => proto::cooldown::Subject::Pixels(*pixels),
+    };
+    proto::Cooldown {
+        subject: Some(subject),
+        end_time: Some(to_timestamp(cooldown.until)),
+        failures: i32::try_from(cooldown.failures).unwrap_or(i32::MAX),
+        message: cooldown.message.clone(),
     }
 }
 
@@ -109,6 +145,7 @@ pub(crate) fn new_server(server: Option<proto::Server>) -> Result<NewServer, Vec
         usage: usage.unwrap_or(Usage::Dedicated),
         labels,
         enabled: server.enabled.unwrap_or(true),
+        interrupts_allowed: server.interrupts_allowed,
         api_login,
         ui_login,
     })
@@ -153,11 +190,12 @@ pub(crate) fn change(
                 ));
             }
             "enabled" => change.enabled = Some(server.enabled.unwrap_or(true)),
+            "interrupts_allowed" => change.interrupts_allowed = Some(server.interrupts_allowed),
             other => violations.push(Violation::new(
                 "update_mask.paths",
                 format!(
-                    "{other:?} cannot be changed; base_url, usage, labels, enabled, api_login and \
-                     ui_login can"
+                    "{other:?} cannot be changed; base_url, usage, labels, enabled, \
+                     interrupts_allowed, api_login and ui_login can"
                 ),
             )),
         }
@@ -189,6 +227,7 @@ fn set_fields(server: &proto::Server) -> Vec<String> {
         ("usage", server.usage != 0),
         ("labels", !server.labels.is_empty()),
         ("enabled", server.enabled.is_some()),
+        ("interrupts_allowed", server.interrupts_allowed),
         ("api_login", server.api_login.is_some()),
         ("ui_login", server.ui_login.is_some()),
     ];

@@ -66,6 +66,7 @@ fn item(at: usize, job: proto::BatchJob) -> Result<BatchItem, Vec<Violation>> {
         app_type,
         source_info,
         variations,
+        policy,
     } = job;
     let request = proto::SubmitJobRequest {
         input: input.map(|input| match input {
@@ -79,6 +80,7 @@ fn item(at: usize, job: proto::BatchJob) -> Result<BatchItem, Vec<Violation>> {
         app_type,
         source_info,
         request_id: String::new(),
+        policy,
     };
     let mut found = Vec::new();
     let submission = submission(request, &mut found);

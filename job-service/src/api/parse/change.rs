@@ -5,6 +5,7 @@ use tonic::Status;
 
 use super::{
     job_id, labels,
+    policy::policy,
     submission::{attempts_max, generation, priority, target},
 };
 use crate::{api::status, error::Error, jobs::JobChange, request::Violation};
@@ -28,6 +29,7 @@ pub(in crate::api) fn parse_update(request: proto::UpdateJobRequest) -> Result<U
         max_attempts,
         labels: mut given_labels,
         release_hold,
+        policy: mut given_policy,
     } = request;
     let id = job_id(id)?;
     let mut violations = Vec::new();
@@ -50,6 +52,7 @@ pub(in crate::api) fn parse_update(request: proto::UpdateJobRequest) -> Result<U
                 let given = std::mem::take(&mut given_labels);
                 change.labels = Some(labels("labels", given, &mut violations));
             }
+            "policy" => change.policy = Some(policy(given_policy.take(), &mut violations)),
             "release_hold" => change.release_hold = release_hold,
             "params" | "forge_payload" => {
                 let given = input.take_if(|input| name_of(input) == path);
@@ -62,7 +65,7 @@ pub(in crate::api) fn parse_update(request: proto::UpdateJobRequest) -> Result<U
                 "update_mask.paths",
                 format!(
                     "{other:?} cannot be changed; priority, target_server, labels, max_attempts, \
-                     params, forge_payload and release_hold can, each as a whole"
+                     policy, params, forge_payload and release_hold can, each as a whole"
                 ),
             )),
         }
@@ -96,6 +99,7 @@ fn set_fields(request: &proto::UpdateJobRequest) -> Vec<&'static str> {
         ("target_server", !request.target_server.is_empty()),
         ("labels", !request.labels.is_empty()),
         ("release_hold", request.release_hold),
+        ("policy", request.policy.is_some()),
     ];
     set.into_iter()
         .filter_map(|(name, is_set)| is_set.then_some(name))

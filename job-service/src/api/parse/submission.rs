@@ -3,7 +3,9 @@
 use stablequeue_proto::jobs::v1::{self as proto, submit_job_request::Input};
 use tonic::Status;
 
-use super::{ATTEMPTS, PRIORITIES, SOURCE_INFO_BYTES_MAX, app_type_of, labels, request_id};
+use super::{
+    ATTEMPTS, PRIORITIES, SOURCE_INFO_BYTES_MAX, app_type_of, labels, policy::policy, request_id,
+};
 use crate::{
     api::{convert, status},
     error::Error,
@@ -43,6 +45,7 @@ pub(in crate::api) fn submission(
         app_type,
         source_info,
         request_id: _,
+        policy: given_policy,
         input,
     } = request;
     let before = violations.len();
@@ -56,6 +59,7 @@ pub(in crate::api) fn submission(
         let words = format!("must have at most {SOURCE_INFO_BYTES_MAX} bytes");
         violations.push(Violation::new("source_info", words));
     }
+    let policy = policy(given_policy, violations);
     if violations.len() > before {
         return None;
     }
@@ -67,6 +71,7 @@ pub(in crate::api) fn submission(
         labels,
         app_type,
         source_info,
+        policy,
     })
 }
 

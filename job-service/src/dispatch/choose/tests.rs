@@ -3,10 +3,16 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    board::ServerStatus,
+    board::{Listed, ServerStatus},
+    breaker::{Breaker, OpenTimes},
+    cooldowns::{CooldownTimes, Cooldowns},
+    dispatch::forge::Listing,
     server::{Health, Server, Usage},
     store::queue::Place,
 };
+
+#[path = "tests/kept_away.rs"]
+mod kept_away;
 
 fn state(alias: &str, loaded: &str, last_given: u64) -> ServerState {
     let serde_json::Value::Object(baseline) = json!({"sd_model_checkpoint": "base.safetensors"})
@@ -28,6 +34,7 @@ fn state(alias: &str, loaded: &str, last_given: u64) -> ServerState {
             revision: 1,
             api_login: None,
             ui_login: None,
+            interrupts_allowed: false,
         },
         status: ServerStatus {
             health: Health::Healthy,
@@ -36,6 +43,10 @@ fn state(alias: &str, loaded: &str, last_given: u64) -> ServerState {
         },
         running_job: None,
         last_given,
+        breaker: Breaker::default(),
+        cooldowns: Cooldowns::default(),
+        listed: None,
+        clearing: false,
     }
 }
 
@@ -66,6 +77,8 @@ fn job(checkpoint: Option<&str>, target: &str) -> QueuedJob {
         hold: None,
         attempt_number: 0,
         run: 1,
+        policy: crate::policy::JobPolicy::default(),
+        pixels: Some(4_096),
     }
 }
 
@@ -89,6 +102,30 @@ fn available(title: &str) -> Finding {
     }
 }
 
+/// The time of all these tests.
+fn now() -> Moment {
+    Moment {
+        monotonic: Duration::from_secs(1_000),
+        wall: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn judge(
+    job: &QueuedJob,
+    board: &BTreeMap<String, ServerState>,
+    free: &HashSet<String>,
+    past: &Past,
+    findings: &Findings,
+) -> Verdict {
+    let present = Present {
+        board,
+        free,
+        now: now(),
+        fresh_for: Duration::from_secs(60),
+    };
+    super::judge(job, present, past, findings)
+}
+
 fn names(names: &[&str]) -> HashSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -103,7 +140,7 @@ fn refused_by(servers: &[&str]) -> Past {
 fn server_of(verdict: Verdict) -> String {
     match verdict {
         Verdict::Run { server, .. } => server,
-        Verdict::Wait(hold) => panic!("waits: {hold:?}"),
+        other => panic!("it does not run: {other:?}"),
     }
 }
 

@@ -180,7 +180,10 @@ impl ForgeClient {
             timeout: INTERRUPT_TIMEOUT,
             bytes: CONTROL_BYTES_MAX,
         };
-        let _body: Value = self.post("/sdapi/v1/interrupt", &json!({}), limits).await?;
+        let body = json!({});
+        let _body: Value = self
+            .post_at_once("/sdapi/v1/interrupt", &body, limits)
+            .await?;
         Ok(())
     }
 }

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 
 use super::*;
-use crate::job::{AppType, AttemptPhase, Endpoint, JobState};
+use crate::{
+    job::{AppType, AttemptPhase, Endpoint, HoldReason, JobState},
+    policy::{Backoff, JobPolicy},
+};
 
 fn job(spent: i32, most: i32) -> Job {
     Job {
@@ -21,6 +24,10 @@ fn job(spent: i32, most: i32) -> Job {
         completed_at: None,
         cancel_requested_at: None,
         not_before: None,
+        policy: JobPolicy::default(),
+        run_began_at: DateTime::UNIX_EPOCH,
+        wait_until: None,
+        deadline_at: None,
         error: None,
         result_json: None,
         labels: BTreeMap::new(),
@@ -55,22 +62,41 @@ fn attempt() -> Attempt {
         http_status: None,
         message: None,
         models: Vec::new(),
+        last_phase: None,
+        loading_ms: None,
+        generating_ms: None,
+        possible_repeat: false,
+        recoveries: 0,
+    }
+}
+
+fn waits(unspent_before: u32) -> Waits {
+    Waits {
+        backoff: Backoff {
+            first: Duration::from_secs(1),
+            most: Duration::from_secs(60),
+        },
+        unspent_before,
+        jitter: 1.0,
     }
 }
 
 fn after(outcome: AttemptOutcome, spent: i32, most: i32, others_left: bool) -> Next {
     let failure = Failure::new(outcome, "CODE", "words");
+    follows(&job(spent, most), &failure, others_left, waits(0))
+}
+
+fn follows(job: &Job, failure: &Failure, others_left: bool, waits: Waits) -> Next {
     after_failure(
-        &job(spent, most),
+        job,
         &attempt(),
-        &failure,
+        failure,
         Elsewhere {
             others_left,
             failed_alike: false,
         },
         DateTime::UNIX_EPOCH,
-        1.0,
-        &Pace::default(),
+        waits,
     )
 }
 
@@ -92,6 +118,67 @@ fn an_attempt_that_never_reached_the_server_uses_nothing_up() {
     }
 }
 
+fn wait_of(next: &Next) -> Duration {
+    match next {
+        Next::Pending { not_before, .. } => not_before.map_or(Duration::ZERO, |at| {
+            (at - DateTime::UNIX_EPOCH).to_std().unwrap()
+        }),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_uses_nothing_up_is_tried_ever_slower() {
+    let refused = Failure::new(AttemptOutcome::Refused, "CODE", "words");
+    let poisoned = Failure::new(
+        AttemptOutcome::RetryableError,
+        crate::outcome::POISONED,
+        "w",
+    );
+    for failure in [refused, poisoned] {
+        assert!(!failure.is_spent());
+        let wait = |before| wait_of(&follows(&job(3, 3), &failure, true, waits(before)));
+        assert_eq!(wait(0), Duration::ZERO);
+        assert!(wait(1) > Duration::ZERO);
+        assert!(wait(1) < wait(2) && wait(2) < wait(4));
+        assert!(wait(20) <= Duration::from_secs(30));
+    }
+}
+
+#[test]
+fn a_policy_that_names_outcomes_fails_the_job_after_the_others() {
+    let mut job = job(1, 3);
+    job.policy.retry_on = vec!["lost".to_owned()];
+    let broken = Failure::new(AttemptOutcome::BrokenAnswer, "CODE", "words");
+    let next = follows(&job, &broken, true, waits(0));
+    let Next::Failed { code, message, .. } = next else {
+        panic!("{next:?}");
+    };
+    assert_eq!(code, "CODE");
+    assert!(message.contains("broken_answer: words"), "{message}");
+    let lost = Failure::new(AttemptOutcome::Lost, "CODE", "words");
+    assert_eq!(
+        wait_of(&follows(&job, &lost, true, waits(0))),
+        Duration::ZERO
+    );
+    // That is no choice of the policy.
+    let refused = Failure::new(AttemptOutcome::Refused, "CODE", "words");
+    assert_eq!(
+        wait_of(&follows(&job, &refused, true, waits(0))),
+        Duration::ZERO
+    );
+}
+
+#[test]
+fn an_attempt_given_up_is_followed_by_another_while_there_is_one_left() {
+    let given_up = Failure::new(AttemptOutcome::Abandoned, "OUTCOME_UNKNOWN", "words");
+    assert!(given_up.is_spent());
+    let next = follows(&job(1, 3), &given_up, true, waits(0));
+    assert_eq!(wait_of(&next), Duration::ZERO);
+    let next = follows(&job(3, 3), &given_up, true, waits(0));
+    assert!(matches!(next, Next::Failed { .. }), "{next:?}");
+}
+
 #[test]
 fn a_job_that_can_never_work_fails_at_once_with_the_servers_words() {
     let next = after(AttemptOutcome::PermanentError, 1, 3, true);
@@ -99,6 +186,7 @@ fn a_job_that_can_never_work_fails_at_once_with_the_servers_words() {
         code,
         message,
         result_json,
+        images: _,
     } = next
     else {
         panic!("{next:?}");

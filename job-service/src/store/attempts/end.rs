@@ -12,20 +12,32 @@ use crate::{
         events::{self, NewEvent},
         images,
         schema::{job_attempts, jobs},
+        unneeded_files,
     },
 };
+
+/// The code of a job that did not end in its time.
+pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
+/// Attempts of one job that did not count and are kept, the newest.
+const UNSPENT_KEPT: i64 = 20;
 
 /// How an attempt ended and what follows for its job.
 #[derive(Clone, Debug)]
 pub struct AttemptEnd {
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// Whether it counts against the job's limit.
+    pub spent: bool,
     /// What went wrong, in a code.
     pub error_code: Option<String>,
     /// The HTTP status that the server answered with.
     pub http_status: Option<i32>,
     /// What went wrong, in words.
     pub message: Option<String>,
+    /// Milliseconds for which the server was seen to load models.
+    pub loading_ms: Option<i64>,
+    /// Milliseconds for which the server was seen to generate.
+    pub generating_ms: Option<i64>,
     /// What follows.
     pub next: Next,
 }
@@ -55,8 +67,11 @@ pub enum Next {
         message: String,
         /// The documented result object, as JSON text.
         result_json: String,
+        /// The images it has got.
+        images: Vec<Image>,
     },
-    /// It is cancelled.
+    /// It was told to end: it is cancelled where its row says so, and failed
+    /// where its time was up.
     Cancelled {
         /// The documented result object, as JSON text.
         result_json: String,
@@ -65,30 +80,35 @@ pub enum Next {
     },
 }
 
-/// Ends an attempt and moves its job on, in one.
+/// Ends an attempt and moves its job on, in one; answers how it ended.
 pub fn end(
     conn: &mut SqliteConnection,
     fence: &Fence,
     end: &AttemptEnd,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<AttemptOutcome, Error> {
     let server = guard(conn, fence)?;
     let at = to_text(now);
-    let spent = end.outcome.is_spent();
-    let next = &unless_cancelled(conn, fence, &end.next)?;
+    let (outcome, next) = decide(conn, fence, end, now)?;
     diesel::update(job_attempts::table.find((&fence.job_id, fence.number)))
         .set((
+            job_attempts::last_phase.eq(job_attempts::phase.nullable()),
             job_attempts::phase.eq(AttemptPhase::Ended.as_str()),
-            job_attempts::outcome.eq(end.outcome.as_str()),
-            job_attempts::spent.eq(spent),
+            job_attempts::outcome.eq(outcome.as_str()),
+            job_attempts::spent.eq(end.spent),
             job_attempts::ended_at.eq(&at),
             job_attempts::error_code.eq(&end.error_code),
             job_attempts::http_status.eq(end.http_status),
             job_attempts::message.eq(&end.message),
+            job_attempts::loading_ms.eq(end.loading_ms),
+            job_attempts::generating_ms.eq(end.generating_ms),
         ))
         .execute(conn)?;
-    let kind = move_job(conn, fence, next, spent, &at)?;
-    let (state, hold, message) = match next {
+    if !end.spent {
+        drop_old_unspent(conn, &fence.job_id)?;
+    }
+    let kind = move_job(conn, fence, &next, end.spent, &at)?;
+    let (state, hold, message) = match &next {
         Next::Completed { .. } => (JobState::Completed, None, ""),
         Next::Pending { hold, .. } => (
             JobState::Pending,
@@ -100,34 +120,122 @@ pub fn end(
     };
     let event = NewEvent {
         phase: Some(AttemptPhase::Ended),
-        outcome: Some(end.outcome),
+        outcome: Some(outcome),
         hold,
         message,
         ..NewEvent::of_attempt(fence, &server, kind, state, now)
     };
     events::append(conn, &event)?;
+    Ok(outcome)
+}
+
+/// A server that comes and goes does not fill the table with attempts.
+fn drop_old_unspent(conn: &mut SqliteConnection, job_id: &str) -> Result<(), Error> {
+    let unspent = job_attempts::table
+        .filter(job_attempts::job_id.eq(job_id))
+        .filter(job_attempts::spent.eq(false))
+        .filter(job_attempts::ended_at.is_not_null());
+    let newest_to_go: Option<i32> = unspent
+        .order(job_attempts::number.desc())
+        .offset(UNSPENT_KEPT)
+        .select(job_attempts::number)
+        .first(conn)
+        .optional()?;
+    if let Some(number) = newest_to_go {
+        diesel::delete(unspent.filter(job_attempts::number.le(number))).execute(conn)?;
+    }
     Ok(())
 }
 
-/// What follows for a job that nobody wants any more: no other attempt.
-fn unless_cancelled(
+/// What follows, as far as the row of the job has a say: for one that nobody
+/// wants any more, or whose time is up, no other attempt. Asked in the
+/// transaction of the end, so that a wish to cancel which came first always
+/// wins.
+fn decide(
     conn: &mut SqliteConnection,
     fence: &Fence,
-    next: &Next,
-) -> Result<Next, Error> {
-    if let Next::Pending { .. } = next {
-        let asked: Option<String> = jobs::table
-            .find(&fence.job_id)
-            .select(jobs::cancel_requested_at)
-            .first(conn)?;
-        if asked.is_some() {
-            return Ok(Next::Cancelled {
-                result_json: r#"{"cancelled":true,"message":"Cancelled."}"#.to_owned(),
-                images: Vec::new(),
-            });
-        }
+    end: &AttemptEnd,
+    now: DateTime<Utc>,
+) -> Result<(AttemptOutcome, Next), Error> {
+    let (asked, deadline): (Option<String>, Option<String>) = jobs::table
+        .find(&fence.job_id)
+        .select((jobs::cancel_requested_at, jobs::deadline_at))
+        .first(conn)?;
+    if asked.is_some() {
+        return Ok(cancelled(end));
     }
-    Ok(next.clone())
+    let now = to_text(now);
+    let next = match (&end.next, deadline) {
+        // Texts of one shape sort as their times do.
+        (Next::Pending { .. }, Some(deadline)) if deadline <= now => {
+            let last = end.message.as_deref().unwrap_or("nothing was sent");
+            let why = format!("its last attempt: {last}");
+            expired(&deadline, &why, "{}", Vec::new())
+        }
+        (
+            Next::Cancelled {
+                result_json,
+                images,
+            },
+            // Whatever the clock says now: nothing else tells an attempt to end.
+            Some(deadline),
+        ) => {
+            let why = "its attempt was stopped";
+            let next = expired(&deadline, why, result_json, images.clone());
+            return Ok((AttemptOutcome::Expired, next));
+        }
+        (next, _) => next.clone(),
+    };
+    Ok((end.outcome, next))
+}
+
+/// A job that nobody wants any more, with the images that it has got. What
+/// went wrong with its attempt stays the attempt's.
+fn cancelled(end: &AttemptEnd) -> (AttemptOutcome, Next) {
+    let outcome = match end.outcome {
+        AttemptOutcome::Completed => AttemptOutcome::Cancelled,
+        outcome => outcome,
+    };
+    let (result_json, images) = match &end.next {
+        Next::Completed {
+            result_json,
+            images,
+        } => (result_json.as_str(), images.clone()),
+        Next::Cancelled { .. } => return (outcome, end.next.clone()),
+        Next::Failed { images, .. } => ("{}", images.clone()),
+        Next::Pending { .. } => ("{}", Vec::new()),
+    };
+    let mut result = object(result_json);
+    result["cancelled"] = true.into();
+    result["message"] = "Cancelled.".into();
+    let next = Next::Cancelled {
+        result_json: result.to_string(),
+        images,
+    };
+    (outcome, next)
+}
+
+/// A result object, empty where the text is none.
+fn object(text: &str) -> serde_json::Value {
+    match serde_json::from_str(text) {
+        Ok(value @ serde_json::Value::Object(_)) => value,
+        _ => serde_json::json!({}),
+    }
+}
+
+/// A job whose time was up, with what its attempt had got.
+fn expired(deadline: &str, why: &str, result_json: &str, images: Vec<Image>) -> Next {
+    let message = format!("it was not done at {deadline}, the end of its time; {why}");
+    let mut result = object(result_json);
+    result["error"] = message.as_str().into();
+    result["message"] = message.as_str().into();
+    result["cancelled"] = false.into();
+    Next::Failed {
+        code: DEADLINE_EXCEEDED.to_owned(),
+        message,
+        result_json: result.to_string(),
+        images,
+    }
 }
 
 /// Writes what follows to the job and answers what to call it in the history.
@@ -152,43 +260,26 @@ fn move_job(
             result_json,
             images,
         } => {
-            images::insert(conn, &fence.job_id, images)?;
-            finish(
-                conn,
-                fence,
-                JobState::Completed,
-                Some(result_json),
-                None,
-                at,
-            )?;
+            replace_images(conn, &fence.job_id, images)?;
+            finish(conn, fence, JobState::Completed, result_json, None, at)?;
             Ok(EventType::Completed)
         }
         Next::Cancelled {
             result_json,
             images,
         } => {
-            images::insert(conn, &fence.job_id, images)?;
-            finish(
-                conn,
-                fence,
-                JobState::Cancelled,
-                Some(result_json),
-                None,
-                at,
-            )?;
+            replace_images(conn, &fence.job_id, images)?;
+            finish(conn, fence, JobState::Cancelled, result_json, None, at)?;
             Ok(EventType::Cancelled)
         }
         Next::Failed {
-            code, result_json, ..
+            code,
+            result_json,
+            images,
+            ..
         } => {
-            finish(
-                conn,
-                fence,
-                JobState::Failed,
-                Some(result_json),
-                Some(code),
-                at,
-            )?;
+            replace_images(conn, &fence.job_id, images)?;
+            finish(conn, fence, JobState::Failed, result_json, Some(code), at)?;
             Ok(EventType::Failed)
         }
         Next::Pending { not_before, hold } => {
@@ -207,11 +298,25 @@ fn move_job(
     }
 }
 
+/// Images of an earlier run stay until there are new ones; then their files
+/// are noted, which may belong to other jobs too.
+fn replace_images(conn: &mut SqliteConnection, job_id: &str, new: &[Image]) -> Result<(), Error> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let old = images::of_job(conn, job_id)?;
+    if !old.is_empty() {
+        unneeded_files::add(conn, &old)?;
+        images::remove(conn, job_id)?;
+    }
+    images::insert(conn, job_id, new)
+}
+
 fn finish(
     conn: &mut SqliteConnection,
     fence: &Fence,
     state: JobState,
-    result_json: Option<&String>,
+    result_json: &str,
     error_code: Option<&String>,
     at: &str,
 ) -> Result<(), Error> {

@@ -10,10 +10,11 @@ use super::{get, models_to_json};
 use crate::{
     error::Error,
     job::{Endpoint, EventType, HoldReason, Job, JobState, Requirement},
+    policy::JobPolicy,
     request::Violation,
     store::{
         events::{self, NewEvent},
-        schema::jobs,
+        schema::{job_attempts, jobs},
         to_json,
     },
 };
@@ -31,6 +32,8 @@ pub struct RowChange {
     pub attempts_max: Option<i32>,
     /// The caller's labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// What happens when something goes wrong.
+    pub policy: Option<JobPolicy>,
     /// Whether it waits for nobody's decision any more.
     pub release_hold: bool,
 }
@@ -50,6 +53,8 @@ pub struct NewInput {
     pub models: Vec<Requirement>,
     /// Bytes of the request with its pictures.
     pub request_bytes: i64,
+    /// Pixels of its largest pass.
+    pub pixels: i64,
 }
 
 #[derive(AsChangeset)]
@@ -65,6 +70,8 @@ struct Columns<'a> {
     resolved_seed: Option<i64>,
     resolved_subseed: Option<i64>,
     request_bytes: Option<i64>,
+    pixels: Option<i64>,
+    policy_json: Option<String>,
     revision: i32,
     last_updated_timestamp: String,
 }
@@ -92,6 +99,7 @@ pub fn update(
         target_server,
         attempts_max,
         labels,
+        policy,
         release_hold: _,
     } = change;
     let columns = Columns {
@@ -108,6 +116,8 @@ pub fn update(
         resolved_seed: input.as_ref().map(|input| input.seed),
         resolved_subseed: input.as_ref().map(|input| input.subseed),
         request_bytes: input.as_ref().map(|input| input.request_bytes),
+        pixels: input.as_ref().map(|input| input.pixels),
+        policy_json: policy.as_ref().map(to_json).transpose()?,
         revision: job.revision + 1,
         last_updated_timestamp: to_text(now),
     };
@@ -124,6 +134,11 @@ pub fn update(
     };
     if is_over {
         forget_hold(conn, id)?;
+    }
+    let decided = is_over && held_for.is_some_and(HoldReason::waits_for_a_decision);
+    let waits = !decided && held_for.is_some_and(HoldReason::waits_for_a_decision);
+    if decided || (policy.is_some() && !waits) {
+        count_times(conn, &job, policy.as_ref(), decided.then_some(now))?;
     }
     let event = NewEvent {
         message: &names.join(", "),
@@ -169,6 +184,7 @@ fn names(change: &RowChange, releases: bool) -> Vec<&'static str> {
         target_server,
         attempts_max,
         labels,
+        policy,
         release_hold: _,
     } = change;
     [
@@ -177,6 +193,7 @@ fn names(change: &RowChange, releases: bool) -> Vec<&'static str> {
         ("target_server", target_server.is_some()),
         ("max_attempts", attempts_max.is_some()),
         ("labels", labels.is_some()),
+        ("policy", policy.is_some()),
         ("release_hold", releases),
     ]
     .into_iter()
@@ -196,6 +213,35 @@ fn begin_anew(conn: &mut SqliteConnection, job: &Job) -> Result<(), Error> {
             jobs::resolved_checkpoint.eq(None::<String>),
             jobs::not_before.eq(None::<String>),
             jobs::adopted_request_json.eq(None::<String>),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// The moments that follow from a policy; `released` when somebody has decided
+/// that the job runs, from when its times count. One that still waits for that
+/// has none.
+fn count_times(
+    conn: &mut SqliteConnection,
+    job: &Job,
+    policy: Option<&JobPolicy>,
+    released: Option<DateTime<Utc>>,
+) -> Result<(), Error> {
+    let policy = policy.unwrap_or(&job.policy);
+    let began = released.unwrap_or(job.run_began_at);
+    // Only the first attempt of a run is waited for.
+    let begun: bool = diesel::select(diesel::dsl::exists(
+        job_attempts::table
+            .filter(job_attempts::job_id.eq(&job.id))
+            .filter(job_attempts::run.eq(job.run)),
+    ))
+    .get_result(conn)?;
+    let wait_until = policy.wait_until(began).filter(|_| !begun);
+    diesel::update(jobs::table.find(&job.id))
+        .set((
+            jobs::run_began_at.eq(to_text(began)),
+            jobs::wait_until.eq(wait_until.map(to_text)),
+            jobs::deadline_at.eq(policy.deadline_at(began).map(to_text)),
         ))
         .execute(conn)?;
     Ok(())

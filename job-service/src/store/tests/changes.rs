@@ -23,6 +23,7 @@ fn input(models: Vec<Requirement>) -> RowChange {
             subseed: 1,
             models,
             request_bytes: 18,
+            pixels: 4096,
         }),
         ..RowChange::default()
     }
@@ -45,6 +46,7 @@ fn a_job_that_was_changed_since_it_was_judged_is_not_claimed() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        interrupts_allowed: false,
         api_login: None,
         ui_login: None,
     };
@@ -81,6 +83,7 @@ fn what_does_not_matter_for_its_server_does_not_hinder_a_claim() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        interrupts_allowed: false,
         api_login: None,
         ui_login: None,
     };
@@ -98,4 +101,23 @@ fn what_does_not_matter_for_its_server_does_not_hinder_a_claim() {
     );
     // What goes out is read after the claim.
     assert!(jobs::request_json(conn, "1").unwrap().contains("other"));
+}
+
+#[test]
+fn what_ended_or_is_taken_since_it_was_judged_is_not_claimed() {
+    let mut fixture = Fixture::new();
+    fixture.add_server("gpu");
+    let conn = &mut fixture.connection;
+    for id in ["cancelled", "first", "second"] {
+        jobs::insert(conn, &job(id), now()).unwrap();
+    }
+    assert!(jobs::cancel_pending(conn, "cancelled", now()).unwrap());
+    let mut claimed = |id: &str| {
+        let attempt = attempts::claim(conn, &claim_of(id), now()).unwrap();
+        (attempt.is_some(), jobs::get(conn, id).unwrap().state)
+    };
+    assert_eq!(claimed("cancelled"), (false, JobState::Cancelled));
+    assert_eq!(claimed("first"), (true, JobState::Processing));
+    // The server has one now.
+    assert_eq!(claimed("second"), (false, JobState::Pending));
 }

@@ -174,6 +174,7 @@ fn the_waiting_jobs_of_a_key_are_counted_at_every_step() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        interrupts_allowed: false,
         api_login: None,
         ui_login: None,
     };
@@ -198,9 +199,12 @@ fn the_waiting_jobs_of_a_key_are_counted_at_every_step() {
     assert_eq!(fixture.waiting_of("k"), 1);
     let end = AttemptEnd {
         outcome: crate::job::AttemptOutcome::RetryableError,
+        spent: true,
         error_code: None,
         http_status: None,
         message: None,
+        loading_ms: None,
+        generating_ms: None,
         next: Next::Pending {
             not_before: None,
             hold: None,

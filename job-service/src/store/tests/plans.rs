@@ -93,6 +93,8 @@ pub(super) fn job(id: &str) -> NewJob {
         batch_id: None,
         key_id: None,
         request_bytes: 2,
+        pixels: 4096,
+        policy: crate::policy::JobPolicy::default(),
     }
 }
 
@@ -110,6 +112,7 @@ pub(super) fn claim_of(id: &str) -> Claim {
         target_server: String::new(),
         needs: Vec::new(),
         resolved_checkpoint: None,
+        possible_repeat: false,
     }
 }
 
@@ -175,6 +178,7 @@ fn the_life_of_a_job_is_written_by_key() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        interrupts_allowed: false,
         api_login: None,
         ui_login: None,
     };
@@ -190,9 +194,12 @@ fn the_life_of_a_job_is_written_by_key() {
         jobs::mark_cancel(conn, "1", now()).unwrap();
         let end = AttemptEnd {
             outcome: crate::job::AttemptOutcome::Completed,
+            spent: true,
             error_code: None,
             http_status: None,
             message: None,
+            loading_ms: None,
+            generating_ms: None,
             next: Next::Completed {
                 result_json: "{}".to_owned(),
                 images: Vec::new(),
@@ -202,7 +209,8 @@ fn the_life_of_a_job_is_written_by_key() {
         attempts::of_job(conn, "1", 10).unwrap();
         attempts::servers_lacking(conn, "1", 1).unwrap();
         images::of_job(conn, "1").unwrap();
-        assert_eq!(jobs::get(conn, "1").unwrap().state, JobState::Completed);
+        // The wish to cancel it came first.
+        assert_eq!(jobs::get(conn, "1").unwrap().state, JobState::Cancelled);
     });
     assert!(sent.len() > 20, "{sent:#?}");
     fixture.assert_indexed(&sent);

@@ -14,7 +14,7 @@ fn the_snapshot_of_the_schema_is_current() {
              'jobs', 'api_keys', 'job_attempts', 'job_events', 'job_images', 'forge_servers',
              'input_images', 'job_input_images', 'queue_totals', 'request_ids',
              'unneeded_files', 'authentication', 'key_totals', 'audit_events', 'adoption',
-             'operations')
+             'server_cooldowns', 'operations')
          ORDER BY tbl_name, type DESC, name",
     );
     let current = format!(

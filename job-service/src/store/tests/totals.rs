@@ -52,6 +52,7 @@ fn the_totals_are_those_of_the_pending_jobs_at_every_step() {
         usage: crate::server::Usage::Dedicated,
         labels: std::collections::BTreeMap::new(),
         enabled: true,
+        interrupts_allowed: false,
         api_login: None,
         ui_login: None,
     };
@@ -59,6 +60,7 @@ fn the_totals_are_those_of_the_pending_jobs_at_every_step() {
     for (id, request_bytes) in [("1", 10), ("2", 200), ("3", 3_000)] {
         let job = NewJob {
             request_bytes,
+            pixels: 4096,
             ..job(id)
         };
         jobs::insert(&mut fixture.connection, &job, now()).unwrap();
@@ -73,9 +75,12 @@ fn the_totals_are_those_of_the_pending_jobs_at_every_step() {
     assert_eq!(fixture.counted(), (1, 3_000));
     let end = AttemptEnd {
         outcome: crate::job::AttemptOutcome::RetryableError,
+        spent: true,
         error_code: None,
         http_status: None,
         message: None,
+        loading_ms: None,
+        generating_ms: None,
         next: Next::Pending {
             not_before: None,
             hold: None,
@@ -91,6 +96,7 @@ fn the_totals_are_those_of_the_pending_jobs_at_every_step() {
             subseed: 1,
             models: Vec::new(),
             request_bytes: 40,
+            pixels: 4096,
         }),
         ..RowChange::default()
     };

@@ -1,0 +1,120 @@
+//! What a server says of one attempt: whether it is there, in which phase, and
+//! whether the process is still the one it was sent to. Follows nothing and
+//! stops nothing.
+
+use super::{
+    context::Context,
+    forge::{CallFailure, GlobalProgress, TaskState},
+};
+use crate::{hints::Progress, job::AttemptPhase};
+
+/// What a server says of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its phase.
+    pub phase: Option<AttemptPhase>,
+    /// Whether it is there at all: queued or at work.
+    pub alive: bool,
+    /// Whether it is the one at work.
+    pub active: bool,
+    /// Whether the server knows it and has ended it. An id that it does not
+    /// know never reads so.
+    pub over: bool,
+}
+
+/// Asks the server about the attempt, and notes whether it answered.
+pub async fn observe(context: &Context) -> Result<(Seen, GlobalProgress), CallFailure> {
+    let found = ask(context).await;
+    let now = context.core.clock.monotonic();
+    match &found {
+        Ok((seen, _)) => {
+            context.traces.heard();
+            context.traces.seen(seen.phase, now);
+        }
+        Err(_) => {
+            context.traces.silent(now);
+        }
+    }
+    found
+}
+
+async fn ask(context: &Context) -> Result<(Seen, GlobalProgress), CallFailure> {
+    let global = context.client.progress().await?;
+    if !context.ui_mode {
+        // One job of ours at a time: what runs there is taken for it.
+        let alive = !global.is_idle();
+        let seen = Seen {
+            phase: alive.then(|| phase_at_work(&global)),
+            alive,
+            active: alive,
+            over: false,
+        };
+        return Ok((seen, global));
+    }
+    let task = context.client.task(&context.attempt.token).await?;
+    Ok((seen_by_id(&task, &global), global))
+}
+
+fn seen_by_id(task: &TaskState, global: &GlobalProgress) -> Seen {
+    if task.active && !global.is_idle() {
+        return Seen {
+            phase: Some(phase_at_work(global)),
+            alive: true,
+            active: true,
+            over: false,
+        };
+    }
+    // Queued while nothing at all runs is a leak, not a place in the queue
+    // (exchange 03/22b).
+    let queued = task.queued && !global.is_idle();
+    Seen {
+        phase: queued.then_some(AttemptPhase::Queued),
+        alive: queued,
+        active: false,
+        over: task.completed && !task.active && !task.queued,
+    }
+}
+
+fn phase_at_work(global: &GlobalProgress) -> AttemptPhase {
+    if global.is_loading() {
+        AttemptPhase::Loading
+    } else {
+        AttemptPhase::Generating
+    }
+}
+
+/// Why the process is another one than the attempt was sent to, if it is.
+///
+/// The name on file is the one of the last probe, so a server that restarted
+/// just before the request went out is known by having the task.
+pub async fn other_process(context: &Context) -> Option<String> {
+    let sent_to = context.attempt.server_process.as_ref()?;
+    let process = match context.client.app_id().await {
+        Ok(Some(process)) if process != *sent_to => process,
+        _ => return None,
+    };
+    match context.client.task(&context.attempt.token).await {
+        Ok(task) if task.is_unknown() => Some(format!(
+            "the server was restarted: it is process {process}, the request went to {sent_to}"
+        )),
+        _ => None,
+    }
+}
+
+/// Tells watchers how far the attempt is.
+pub fn publish(context: &Context, phase: AttemptPhase, global: &GlobalProgress) {
+    let small = |value: i64| i32::try_from(value).unwrap_or(0);
+    context.core.hints.progressed(Progress {
+        job_id: context.job.id.clone(),
+        attempt: context.attempt.number,
+        phase,
+        fraction: global.progress.clamp(0.0, 1.0),
+        step: small(global.sampling_step),
+        steps: small(global.sampling_steps),
+        remaining_s: (global.eta_seconds > 0.0).then_some(global.eta_seconds),
+    });
+}
+
+#[cfg(test)]
+#[path = "observe/tests.rs"]
+mod tests;
