@@ -155,14 +155,7 @@ async fn begin(
         "watch_availability",
         Arc::clone(&core.availability).watch(shutdown.clone()),
     );
-    adopted::import(config, &core).await?;
-    register(&servers, config).await?;
-    servers.begin_all().await?;
-    lessons::recall(&core).await?;
-    recovery::run(&core).await?;
-    shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(&core)));
-    shutdown.spawn("model_uses", model_uses::run(Arc::clone(&core)));
-    shutdown.spawn("housekeeping", housekeeping::run(Arc::clone(&core)));
+    take_up(config, &core, &servers).await?;
     let (admin, operations) = admin::begin(config, &limits, &core).await?;
     keys::begin(config, &core.keys, &admin, audit, shutdown);
     let routes = api::routes(Arc::clone(&core), servers, &admin, MESSAGE_BYTES_MAX)
@@ -176,6 +169,21 @@ async fn begin(
         core,
         grace: config.grace,
     })
+}
+
+/// Takes up what an earlier process left, then begins what goes on without
+/// being asked.
+async fn take_up(config: &Config, core: &Arc<Core>, servers: &Servers) -> Result<(), StartError> {
+    adopted::import(config, core).await?;
+    register(servers, config).await?;
+    servers.begin_all().await?;
+    lessons::recall(core).await?;
+    recovery::run(core).await?;
+    let shutdown = &core.shutdown;
+    shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(core)));
+    shutdown.spawn("model_uses", model_uses::run(Arc::clone(core)));
+    shutdown.spawn("housekeeping", housekeeping::run(Arc::clone(core)));
+    Ok(())
 }
 
 /// Registers the servers of the start-up list that are not there yet.

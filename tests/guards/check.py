@@ -3,8 +3,9 @@
 
 guards.toml lists them: a text of a source file that is there once, what stands
 in its place without the guard, and the test that must fail then. Works on a
-copy of the last commit, with a target folder of its own; every guard costs a
-build of one crate and of one test.
+copy of the last commit, with a target folder of its own, which nothing else
+may build in meanwhile: two copies of one crate are not told apart there. Every
+guard costs a build of one crate and of one test.
 
     python3 tests/guards/check.py [--only NAME]... [--uncommitted] [--copy DIR]
 """
