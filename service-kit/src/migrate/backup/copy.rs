@@ -101,6 +101,7 @@ pub(super) fn copy(
     let file = options.open(target)?;
     let mut to = unjournaled(target)?;
     copy_pages(&from, &mut to, &file, pace, step)?;
+    release(from, source, pace);
     // The pages say the journal mode of the database, in which a reader makes files beside it.
     to.query_row("PRAGMA journal_mode = DELETE", (), |_| Ok(()))?;
     to.close().map_err(|(_, error)| error)?;
@@ -116,6 +117,30 @@ fn pinned(source: &Path) -> rusqlite::Result<Connection> {
     // A transaction begins with the first read.
     connection.query_row("SELECT count(*) FROM sqlite_master", (), |_| Ok(()))?;
     Ok(connection)
+}
+
+/// Ends the pinned moment, and where somebody writes moves what they wrote meanwhile into the
+/// database: else the next of their commits does it all, and everybody waits behind that one.
+fn release(pinned: Connection, source: &Path, pace: Pace) {
+    if pace == Pace::FULL {
+        return;
+    }
+    if let Err(error) = release_and_move(pinned, source) {
+        // The copy is whole; the next commit moves it.
+        tracing::warn!(%error, "the write-ahead log was not moved after a backup");
+    }
+}
+
+fn release_and_move(pinned: Connection, source: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mover = Connection::open_with_flags(source, flags)?;
+    // The database is on disk before the write-ahead log is used anew.
+    mover.execute_batch("PRAGMA synchronous = FULL;")?;
+    // It knows the log before the moment ends, to be there before the next commit is.
+    mover.query_row("SELECT count(*) FROM sqlite_master", (), |_| Ok(()))?;
+    drop(pinned);
+    // Without waiting for anybody: where another one is at it, it is done all the same.
+    mover.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))
 }
 
 /// A connection to a file that is thrown away unless all of it is written: it keeps no journal,
