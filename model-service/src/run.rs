@@ -19,7 +19,7 @@ use service_kit::exit::Exit;
 use service_kit::layers::RpcMetrics;
 use service_kit::metrics_http::{self, MetricsHttp};
 use service_kit::migrate::{self, MigrateError, MigrateOptions};
-use service_kit::operations::Operations;
+use service_kit::operations::{LIBRARY_OPERATIONS_RUNNING_MAX, Operations};
 use service_kit::server::{self, Limits, Server, ServerError, ServerHandle, ServerOptions};
 use service_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -208,6 +208,11 @@ fn facts(config: &Config, limits: &Limits) -> ServiceFacts {
         limit("watches_max", api::WATCHES_MAX, ""),
         limit("inventories_at_once_max", api::SYNCS_MAX, ""),
         limit("servers_max", SERVERS_MAX, ""),
+        limit(
+            "library_operations_running_max",
+            LIBRARY_OPERATIONS_RUNNING_MAX,
+            "",
+        ),
         limit("aliases_per_model_max", ALIASES_MAX, ""),
         limit(
             "events_kept_max",

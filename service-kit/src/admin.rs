@@ -13,7 +13,8 @@ mod schedule;
 mod taken_up;
 mod upkeep;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use diesel::dsl::sql;
 use diesel::sql_types::BigInt;
 use diesel::{RunQueryDsl as _, SqliteConnection};
 use stablequeue_proto::admin::v1::admin_service_server::{AdminServiceServer, SERVICE_NAME};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::auth::{Authenticator, Verdict};
 use crate::clock::Clock;
@@ -106,12 +107,14 @@ struct Inner {
     started: Duration,
     /// One permit: whoever makes, checks or removes backups holds it.
     backing_up: Arc<Semaphore>,
-    /// Held while a backup is being asked for.
-    door: Mutex<()>,
     operations: Operations,
     /// Downloads under way.
     downloads: Arc<Semaphore>,
+    free_bytes: FreeBytes,
 }
+
+/// Bytes that are free on the volume of a file.
+type FreeBytes = fn(&Path) -> io::Result<u64>;
 
 /// What the file of a database and the volume under it hold.
 struct DatabaseState {
@@ -133,14 +136,24 @@ impl Admin {
         operations: Operations,
         clock: Clock,
     ) -> Self {
+        Self::on_volume(facts, database, operations, clock, volume_free_bytes)
+    }
+
+    fn on_volume(
+        facts: ServiceFacts,
+        database: Database,
+        operations: Operations,
+        clock: Clock,
+        free_bytes: FreeBytes,
+    ) -> Self {
         Self(Arc::new(Inner {
+            free_bytes,
             facts,
             database,
             started_at: clock.now(),
             started: clock.monotonic(),
             clock,
             backing_up: Arc::new(Semaphore::new(1)),
-            door: Mutex::new(()),
             operations,
             downloads: Arc::new(Semaphore::new(download::DOWNLOADS_MAX)),
         }))
@@ -169,12 +182,12 @@ impl Admin {
         let page_bytes = pragma(connection, "page_size")?;
         let free_pages = pragma(connection, "freelist_count")?;
         Ok(DatabaseState {
-            migrations: migrate::status(path, &self.0.facts.schema)?,
+            migrations: migrate::status_while_open(path, &self.0.facts.schema)?,
             epoch: migrate::epoch(connection)?,
             size_bytes: size_bytes(path.to_owned())?,
             wal_size_bytes: size_bytes(sibling(path, "-wal"))?,
             free_bytes: free_pages.saturating_mul(page_bytes),
-            volume_free_bytes: volume_free_bytes(path)?,
+            volume_free_bytes: (self.0.free_bytes)(path)?,
             last_backup: self.backups()?.into_iter().next(),
         })
     }
@@ -237,6 +250,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::clock::ManualClock;
     use crate::database::{DatabaseLock, DatabaseOptions};
     use crate::migrate::{MigrateOptions, migrate};
     use crate::shutdown::Shutdown;
@@ -245,6 +259,12 @@ mod tests {
     const OPERATIONS: &str = include_str!("../../migrations/jobs/0008_operations/up.sql");
 
     pub(super) fn admin() -> (Admin, TempDir) {
+        let (admin, _hand, folder) = admin_on(volume_free_bytes);
+        (admin, folder)
+    }
+
+    /// One on a volume with so much space, and the hand of its clock.
+    pub(super) fn admin_on(free_bytes: FreeBytes) -> (Admin, ManualClock, TempDir) {
         let schema = || {
             let (name, metadata) = (EmbeddedName::new("0001"), TomlMetadataWrapper::new(true));
             let migration = EmbeddedMigration::new(OPERATIONS, None, name, metadata);
@@ -259,7 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.sqlite");
         let lock = DatabaseLock::acquire(&path, "the test").unwrap();
-        let (clock, _hand) = Clock::manual(DateTime::UNIX_EPOCH);
+        let (clock, hand) = Clock::manual(DateTime::UNIX_EPOCH);
         let options = MigrateOptions::default();
         migrate(&path, &lock, &schema(), clock.now(), &options).unwrap();
         let facts = ServiceFacts {
@@ -273,6 +293,7 @@ mod tests {
         let database = Database::open(&path, lock, DatabaseOptions::default()).unwrap();
         let shutdown = Shutdown::new(clock.clone());
         let operations = Operations::new(database.clone(), clock.clone(), shutdown);
-        (Admin::new(facts, database, operations, clock), folder)
+        let admin = Admin::on_volume(facts, database, operations, clock, free_bytes);
+        (admin, hand, folder)
     }
 }

@@ -2,7 +2,8 @@
 //! does not decide what is permitted; [`crate::auth`] does.
 //!
 //! Noted is every call of a method whose scope is administrative
-//! ([`crate::auth::Scope::is_administrative`]), once it is answered, and every
+//! ([`crate::auth::Scope::is_administrative`]) or whose rule says it
+//! ([`crate::auth::Noted`]), once it is answered, and every
 //! call that is denied: UNAUTHENTICATED, PERMISSION_DENIED, or refused as its
 //! peer failed to authenticate too often. Each is a row of `audit_events` and a
 //! line of the log with the target `audit`; neither holds a secret or what a

@@ -18,7 +18,7 @@ mod scope;
 
 use std::fmt;
 
-pub use access::{Access, methods_without_rule, rules_without_method};
+pub use access::{Access, Noted, SharedRule, methods_without_rule, rules_without_method};
 pub use credentials::{
     AUTHORIZATION_HEADER, CREDENTIAL_BYTES_MAX, Credentials, KEY_HEADER, SECRET_HEADER,
 };

@@ -21,7 +21,9 @@ use diesel::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use command::{Call, Command};
-pub(crate) use connection::{open_adopter, open_inspector, open_writer, undo_interrupted};
+pub(crate) use connection::{
+    inspector_uri, open_adopter, open_inspector, open_writer, undo_interrupted,
+};
 pub use error::DatabaseError;
 pub use figures::DatabaseFigures;
 pub(crate) use filesystem::{sibling, volume_free_bytes};

@@ -20,6 +20,7 @@
 //! | [`shutdown`] | the stop signal and the tasks that must end with it |
 //! | [`status`] | failures in the words of `google.rpc` |
 //! | [`telemetry`] | logs |
+//! | [`wait`] | how long a call may wait |
 
 pub mod admin;
 pub mod audit;
@@ -40,3 +41,4 @@ pub mod settings;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;
+pub mod wait;

@@ -19,6 +19,7 @@ mod replaced;
 mod restore;
 mod space;
 mod step;
+mod stoppable;
 mod unit;
 mod verify;
 mod writable;
@@ -45,11 +46,13 @@ use damaged::damage;
 pub use dry_run::{DryRun, TableRows, dry_run};
 pub use error::MigrateError;
 pub use inspect::{AppliedMigration, MigrationStatus};
-pub use prune::{Prune, Pruned, prune_backups};
+pub use prune::{Prune, Pruned, prune_backups, prune_backups_until};
 pub use replaced::{Replaced, remove_replaced, replaced};
 pub use restore::{Restored, restore};
+pub(crate) use space::{SERVICE_MARGIN_BYTES, for_copy_beside_service};
 use step::Step;
-pub use verify::{CheckedBackup, verify_backup};
+pub use stoppable::Stop;
+pub use verify::{CheckedBackup, verify_backup, verify_backup_until};
 
 /// The version before the first migration, as a target of [`migrate_to`].
 pub const NOTHING: &str = "0";
@@ -188,6 +191,15 @@ pub fn status(path: &Path, schema: &Schema) -> Result<MigrationStatus, MigrateEr
         .map_err(|error| damage(error, path, schema))
 }
 
+/// The same in a program that has the database open. What is damaged is not looked at more closely:
+/// whoever opens and closes the file by other ways than SQLite's takes SQLite's locks from it.
+pub(crate) fn status_while_open(
+    path: &Path,
+    schema: &Schema,
+) -> Result<MigrationStatus, MigrateError> {
+    inspect::inspect(path, &step::steps(schema)?, schema.adoption.as_ref())
+}
+
 /// The random text that a database was given when it was made; another database, or a restored
 /// one, has another, so that resume tokens of the one are not taken for tokens of the other.
 pub fn epoch(connection: &mut SqliteConnection) -> Result<String, DatabaseError> {
@@ -211,6 +223,10 @@ fn run(
     writable::for_changes(path)?;
     restore::finish_interrupted(path, schema.database)?;
     dry_run::remove_leftovers(path)?;
+    if let Err(error) = remove_unfinished_backups(path, schema.database) {
+        // It takes space and nothing else; the next backup says so if it is in its way.
+        tracing::warn!(%error, "what a killed backup left cannot be removed");
+    }
     undo_interrupted(path)?;
     let status = inspect::inspect(path, steps, schema.adoption.as_ref())
         .map_err(|error| damage(error, path, schema))?;

@@ -10,9 +10,11 @@
 //! up its own ([`Operations::take_up`]) beside those of [`crate::admin`].
 
 mod api;
+mod begin;
 pub(crate) mod convert;
 mod error;
 mod follow;
+mod library;
 mod operation;
 mod record;
 mod request;
@@ -27,16 +29,21 @@ use diesel::SqliteConnection;
 use stablequeue_proto::admin::v1::operation_service_server::{
     OperationServiceServer, SERVICE_NAME,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::migrate;
+use crate::migrate::Stop;
 use crate::shutdown::Shutdown;
 
+pub use begin::Begun;
+pub use convert::wire_operation;
 pub use error::OperationError;
 pub use follow::{Follow, WATCH_EVERY};
+pub use library::{
+    LIBRARY_PROBLEM_TEXT_BYTES_MAX, LIBRARY_PROBLEMS_MAX, LibraryProblem, LibraryReport,
+};
 pub use operation::{
     NewOperation, OPERATION_CANCELLED, Operation, OperationCaller, OperationKind,
     OperationProgress, OperationResult, OperationState, OptimizedDatabase,
@@ -47,8 +54,11 @@ pub use take_up::{OPERATION_KEEPS_ENDING, OPERATION_RESTORED, OPERATION_STARTS_M
 
 /// The full name of the service, for health, reflection and access tables.
 pub const OPERATION_SERVICE: &str = SERVICE_NAME;
-/// Operations that run at once; one more is refused.
+/// Operations that run at once, without those of a library; one more is refused.
 pub const OPERATIONS_RUNNING_MAX: usize = 16;
+/// Operations [of a library](OperationKind::is_of_library) that run at once; one
+/// more is refused.
+pub const LIBRARY_OPERATIONS_RUNNING_MAX: usize = 8;
 /// Ended operations that are kept, the newest.
 pub const OPERATIONS_KEPT: usize = 1_000;
 /// Calls that watch operations or wait for their ends; one more is refused.
@@ -63,8 +73,10 @@ struct Inner {
     database: Database,
     clock: Clock,
     shutdown: Shutdown,
-    /// One permit for each that runs.
+    /// One permit for each that runs and is not of a library.
     slots: Arc<Semaphore>,
+    /// One permit for each of a library that runs.
+    library_slots: Arc<Semaphore>,
     /// One permit for each call that watches or waits.
     watches: Arc<Semaphore>,
     running: Mutex<HashMap<String, Running>>,
@@ -86,6 +98,7 @@ impl Operations {
             clock,
             shutdown,
             slots: Arc::new(Semaphore::new(OPERATIONS_RUNNING_MAX)),
+            library_slots: Arc::new(Semaphore::new(LIBRARY_OPERATIONS_RUNNING_MAX)),
             watches: Arc::new(Semaphore::new(OPERATION_WATCHES_MAX)),
             running: Mutex::default(),
         }))
@@ -94,72 +107,6 @@ impl Operations {
     /// The gRPC service, to be added to the routes.
     pub fn server(&self) -> OperationServiceServer<Self> {
         OperationServiceServer::new(self.clone())
-    }
-
-    /// Begins an operation: its row is on disk when this returns, and its work
-    /// goes on whether or not anybody follows it. Dropping the future does not
-    /// take it back.
-    ///
-    /// # Errors
-    /// [`OperationError::TooMany`], [`OperationError::Stopping`] or the database's.
-    pub async fn begin<W, F>(&self, new: NewOperation, work: W) -> Result<Follow, OperationError>
-    where
-        W: FnOnce(Steps) -> F + Send + 'static,
-        F: Future<Output = Result<OperationResult, Unfinished>> + Send + 'static,
-    {
-        if self.0.shutdown.is_requested() {
-            return Err(OperationError::Stopping);
-        }
-        let slot = Arc::clone(&self.0.slots).try_acquire_owned();
-        let slot = slot.map_err(|_| OperationError::TooMany(OPERATIONS_RUNNING_MAX))?;
-        let (answer, answered) = oneshot::channel();
-        let operations = self.clone();
-        self.0.shutdown.spawn("operation", async move {
-            match operations.write_new(new).await {
-                Err(error) => {
-                    // Whoever asked may have left; then nothing was begun for nobody.
-                    let _ = answer.send(Err(error));
-                }
-                Ok(operation) => {
-                    let running = operations.enter(operation);
-                    let follow =
-                        Follow::new(running.now.subscribe(), operations.0.shutdown.clone());
-                    // As above; the work goes on all the same.
-                    let _ = answer.send(Ok(follow));
-                    operations.run(running, slot, work).await;
-                }
-            }
-        });
-        answered.await.unwrap_or(Err(OperationError::Stopping))
-    }
-
-    async fn write_new(&self, new: NewOperation) -> Result<Operation, OperationError> {
-        let now = self.0.clock.now();
-        let id = operation::new_id(now);
-        let begin = move |connection: &mut SqliteConnection| {
-            let epoch = migrate::epoch(connection)?;
-            store::insert(connection, &id, &new, &epoch, now)?;
-            found(store::find(connection, &id)?, &id)
-        };
-        self.0.database.write("begin_operation", begin).await
-    }
-
-    /// The operation that a caller has begun with that id of its own.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn repeated(
-        &self,
-        caller: &OperationCaller,
-        kind: OperationKind,
-        request_id: &str,
-    ) -> Result<Option<Follow>, OperationError> {
-        let (key_id, request_id) = (caller.key_id.clone(), request_id.to_owned());
-        let find = move |connection: &mut SqliteConnection| {
-            store::find_repeated(connection, key_id.as_deref(), kind, &request_id)
-        };
-        let found = self.0.database.read("find_repeated_operation", find).await;
-        Ok(found?.map(|operation| self.follow_found(operation)))
     }
 
     /// One operation as it is now.
@@ -176,50 +123,61 @@ impl Operations {
     /// As [`Operations::get`].
     pub async fn follow(&self, id: &str) -> Result<Follow, OperationError> {
         if let Some(running) = self.running(id) {
-            let shutdown = self.0.shutdown.clone();
-            return Ok(Follow::new(running.now.subscribe(), shutdown));
+            return Ok(self.follow_running(&running));
         }
+        // Its row was not there before it was shown, and says its end now; or its work is not
+        // under way here at all.
         let wanted = id.to_owned();
         let find = move |connection: &mut SqliteConnection| {
             found(store::find(connection, &wanted)?, &wanted)
         };
         let operation = self.0.database.read("get_operation", find).await?;
-        Ok(self.follow_found(operation))
+        let shutdown = self.0.shutdown.clone();
+        Ok(Follow::new(watch::channel(operation).1, shutdown))
     }
 
-    /// A row may have been read just before its operation was entered, or ended.
-    fn follow_found(&self, operation: Operation) -> Follow {
-        let running = self.running(&operation.id);
-        let running = running.filter(|_| !operation.state.is_terminal());
-        let now = running.map_or_else(
-            || watch::channel(operation).1,
-            |running| running.now.subscribe(),
-        );
-        Follow::new(now, self.0.shutdown.clone())
+    fn follow_running(&self, running: &Running) -> Follow {
+        Follow::new(running.now.subscribe(), self.0.shutdown.clone())
     }
 
     /// Asks an operation to end at its next step, and answers it as it is then.
-    /// One that has ended stays as it is.
+    /// One that has ended stays as it is; one that nobody works on, because this
+    /// program does not know how, ends at once.
     ///
     /// # Errors
-    /// As [`Operations::get`].
+    /// As [`Operations::get`]. Where it is only the writing that fails, the work
+    /// is told all the same.
     pub async fn cancel(&self, id: &str) -> Result<Operation, OperationError> {
         let (wanted, now) = (id.to_owned(), self.0.clock.now());
+        let running = self.running(id);
+        let is_here = running.is_some();
         let request = move |connection: &mut SqliteConnection| {
             store::request_cancel(connection, &wanted, now)?;
+            let asked = found(store::find(connection, &wanted)?, &wanted)?;
+            if is_here || asked.state.is_terminal() {
+                return Ok(asked);
+            }
+            let mut ended = asked;
+            ended.state = OperationState::Cancelled;
+            ended.ended_at = Some(now);
+            store::end(connection, &ended, OPERATIONS_KEPT)?;
             found(store::find(connection, &wanted)?, &wanted)
         };
-        let asked = self.0.database.write("cancel_operation", request).await?;
-        let Some(running) = self.running(id) else {
-            return Ok(asked);
+        let asked = self.0.database.write("cancel_operation", request).await;
+        let Some(running) = running else {
+            return asked;
         };
         running.now.send_modify(|operation| {
             if !operation.state.is_terminal() {
-                operation.cancel_requested_at = asked.cancel_requested_at;
-                operation.updated_at = operation.updated_at.max(asked.updated_at);
+                let asked = asked.as_ref().ok();
+                let first = asked.and_then(|asked| asked.cancel_requested_at);
+                let first = first.or(operation.cancel_requested_at).unwrap_or(now);
+                operation.cancel_requested_at = Some(first);
+                operation.updated_at = operation.updated_at.max(first);
             }
         });
         running.cancel.cancel();
+        asked?;
         let now = running.now.borrow().clone();
         Ok(now)
     }
@@ -246,6 +204,12 @@ impl Operations {
             }
         }
         Ok(page)
+    }
+
+    /// Whether the service stops, for what is no operation and takes long.
+    pub(crate) fn stop(&self) -> Stop {
+        let shutdown = self.0.shutdown.clone();
+        Arc::new(move || shutdown.is_requested())
     }
 
     /// The place of a call that watches or waits, given back when dropped.

@@ -4,15 +4,15 @@ use stablequeue_proto::admin::v1::admin_service_server::AdminService;
 use stablequeue_proto::admin::v1::{self as wire, *};
 use tonic::{Request, Response, Status};
 
-use super::backup::AskedBackup;
 use super::download::{self, BackupStream};
 use super::{Admin, AdminError, DatabaseState, ServiceLimit, audit_events, request};
 use crate::audit::AuditTarget;
 use crate::auth::Caller;
 use crate::clock::{from_text, to_proto_duration, to_timestamp};
+use crate::layers::Deadline;
 use crate::migrate::AppliedMigration;
 use crate::operations::convert::{self, backup, wire_count};
-use crate::operations::{OperationCaller, OperationResult};
+use crate::operations::{Begun, OperationCaller, OperationResult};
 use crate::page::PageToken;
 use crate::status::{Failure, Violations};
 
@@ -51,11 +51,12 @@ impl AdminService for Admin {
         request: Request<CreateBackupRequest>,
     ) -> Result<Response<CreateBackupResponse>, Status> {
         let target = AuditTarget::of(request.extensions());
+        let deadline = request.extensions().get::<Deadline>().copied();
         let caller = caller(&request)?;
         let background = request.get_ref().background;
         let request_id = request::backup_id(request.get_ref())?;
         let asked = self.begin_backup(caller, request_id).await;
-        let AskedBackup { follow, repeated } = asked.map_err(status)?;
+        let Begun { follow, repeated } = asked.map_err(status)?;
         let operation = if background {
             target.set(&follow.now().id);
             follow.now()
@@ -63,7 +64,7 @@ impl AdminService for Admin {
             // Of those who begin one there are few; others may be many.
             let _place = repeated.then(|| self.0.operations.watch_place());
             let _place = _place.transpose().map_err(Failure::from)?;
-            self.done(follow).await.map_err(status)?
+            self.done(follow, deadline).await.map_err(status)?
         };
         let made = match &operation.result {
             Some(OperationResult::Backup(made)) => Some(made.clone()),
@@ -72,7 +73,7 @@ impl AdminService for Admin {
         target.set(made.as_ref().map_or("", |made| &made.name));
         Ok(Response::new(CreateBackupResponse {
             backup: made.map(backup),
-            operation: Some(convert::operation(operation)),
+            operation: Some(convert::wire_operation(operation)),
         }))
     }
 
@@ -99,10 +100,12 @@ impl AdminService for Admin {
         request: Request<VerifyBackupRequest>,
     ) -> Result<Response<VerifyBackupResponse>, Status> {
         AuditTarget::note(request.extensions(), &request.get_ref().name);
+        let deadline = request.extensions().get::<Deadline>().copied();
         let caller = caller(&request)?;
         let VerifyBackupRequest { name, background } = request.into_inner();
         let follow = self.begin_verification(caller, name).await;
-        let operation = self.asked(follow, background).await.map_err(status)?;
+        let operation = self.asked(follow, background, deadline);
+        let operation = operation.await.map_err(status)?;
         let checked = match &operation.result {
             Some(OperationResult::CheckedBackup(checked)) => {
                 convert::checked_backup(checked.clone())
@@ -114,7 +117,7 @@ impl AdminService for Admin {
             schema_version: checked.schema_version,
             pre_adoption: checked.pre_adoption,
             row_count: checked.row_count,
-            operation: Some(convert::operation(operation)),
+            operation: Some(convert::wire_operation(operation)),
         }))
     }
 
@@ -152,9 +155,11 @@ impl AdminService for Admin {
         &self,
         request: Request<OptimizeRequest>,
     ) -> Result<Response<OptimizeResponse>, Status> {
+        let deadline = request.extensions().get::<Deadline>().copied();
         let follow = self.begin_optimization(caller(&request)?).await;
         let background = request.get_ref().background;
-        let operation = self.asked(follow, background).await.map_err(status)?;
+        let operation = self.asked(follow, background, deadline);
+        let operation = operation.await.map_err(status)?;
         let optimized = match &operation.result {
             Some(OperationResult::OptimizedDatabase(optimized)) => {
                 convert::optimized_database(optimized)
@@ -165,7 +170,7 @@ impl AdminService for Admin {
             size_bytes: optimized.size_bytes,
             wal_pages: optimized.wal_pages,
             checkpointed_pages: optimized.checkpointed_pages,
-            operation: Some(convert::operation(operation)),
+            operation: Some(convert::wire_operation(operation)),
         }))
     }
 

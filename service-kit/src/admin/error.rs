@@ -9,10 +9,16 @@ use tonic::Code;
 use crate::database::DatabaseError;
 use crate::migrate::{BackupError, MigrateError};
 use crate::operations::{OperationError, Unfinished};
+use crate::server::stopping;
 use crate::status::{Failure, error_chain};
 
-/// When a caller should try again after the database was busy.
-const RETRY_BUSY: Duration = Duration::from_secs(1);
+/// When a caller should try again after the limit was met.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Reason of what has to wait for another backup.
+pub(super) const BACKUP_RUNNING: &str = "BACKUP_RUNNING";
+/// Reason of a backup that does not fit.
+pub(super) const NOT_ENOUGH_SPACE: &str = "NOT_ENOUGH_SPACE";
 
 /// Why an operation failed. Nothing was changed, and no file was left.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +43,13 @@ pub enum AdminError {
         /// Its size.
         size_bytes: u64,
     },
-    /// The volume has no room for a copy.
+    /// The space went while a copy was made.
     #[error(
-        "a backup needs up to {needed_bytes} bytes and the volume has {free_bytes} free; \
-         free some space, for example by moving older backups away"
+        "the volume has {free_bytes} bytes free and others write to it, so the backup was ended: \
+         {needed_bytes} are to stay free; free some space, for example by moving older backups away"
     )]
     NoSpace {
-        /// Bytes of the database and its write-ahead log.
+        /// Bytes that are to stay free.
         needed_bytes: u64,
         /// Bytes that are free.
         free_bytes: u64,
@@ -57,7 +63,7 @@ pub enum AdminError {
     /// A file beside the database could not be read.
     #[error("a file of the data folder cannot be read")]
     Io(#[from] io::Error),
-    /// It could not be begun or followed as an operation.
+    /// It could not be begun or followed as an operation, or may not begin now.
     #[error(transparent)]
     Operation(#[from] OperationError),
     /// The operation was begun and did not succeed.
@@ -74,12 +80,15 @@ impl From<AdminError> for Failure {
         match error {
             AdminError::NotGood { .. } => Self::precondition("BACKUP_NOT_GOOD", "backup", text),
             AdminError::TooManyDownloads => {
-                Self::exhausted("TOO_MANY_DOWNLOADS", "backups", &text, Some(RETRY_BUSY))
+                Self::exhausted("TOO_MANY_DOWNLOADS", "backups", &text, Some(RETRY))
             }
             AdminError::Offset { .. } => Self::out_of_range("OFFSET_BEHIND_END", text),
             AdminError::Migrate(MigrateError::NoBackup { name }) => Self::not_found("backup", name),
-            AdminError::BackupRunning => Self::precondition("BACKUP_RUNNING", "backup", text),
-            AdminError::NoSpace { .. } => Self::precondition("NOT_ENOUGH_SPACE", "volume", text),
+            AdminError::Migrate(MigrateError::Stopped) => stopping(),
+            AdminError::BackupRunning => Self::precondition(BACKUP_RUNNING, "backup", text),
+            AdminError::NoSpace { .. } | AdminError::Migrate(MigrateError::NoSpace { .. }) => {
+                Self::precondition(NOT_ENOUGH_SPACE, "volume", text)
+            }
             AdminError::Backup(error) => {
                 tracing::error!(error = error_chain(&error), "a backup failed");
                 let text = format!("the backup failed and was removed: {}", error.reason);
@@ -87,15 +96,8 @@ impl From<AdminError> for Failure {
             }
             AdminError::Operation(error) => error.into(),
             AdminError::Ended(failure) => failure,
-            AdminError::Database(DatabaseError::Busy | DatabaseError::Overloaded) => {
-                Self::unavailable("DATABASE_BUSY", text, RETRY_BUSY)
-            }
-            AdminError::Database(DatabaseError::Closed) => {
-                Self::unavailable("STOPPING", text, RETRY_BUSY)
-            }
-            error @ (AdminError::Migrate(_) | AdminError::Io(_) | AdminError::Database(_)) => {
-                Self::internal_because(&error)
-            }
+            AdminError::Database(error) => error.into(),
+            error @ (AdminError::Migrate(_) | AdminError::Io(_)) => Self::internal_because(&error),
         }
     }
 }
@@ -105,7 +107,8 @@ impl From<AdminError> for Unfinished {
         match error {
             AdminError::Backup(BackupError {
                 cancelled: true, ..
-            }) => Self::Stopped,
+            })
+            | AdminError::Migrate(MigrateError::Stopped) => Self::Stopped,
             error => Self::Failed(error.into()),
         }
     }

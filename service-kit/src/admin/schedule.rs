@@ -9,13 +9,14 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::{Admin, AdminError, blocking};
+use super::error::{BACKUP_RUNNING, NOT_ENOUGH_SPACE};
+use super::{Admin, blocking};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::migrate::{self, Prune};
 use crate::operations::OperationCaller;
 use crate::shutdown::Shutdown;
-use crate::status::error_chain;
+use crate::status::{Failure, error_chain};
 
 /// Backups that are kept when nothing is configured.
 pub const BACKUPS_KEPT_DEFAULT: u32 = 7;
@@ -69,16 +70,26 @@ impl Admin {
                 () = shutdown.requested() => return,
                 () = self.0.clock.sleep(wait) => {}
             }
-            wait = match self.back_up_and_prune(keep).await {
-                Ok(()) => self.until_due(every).await,
+            match self.back_up_and_prune(keep).await {
+                Ok(()) => {}
                 // The next start takes it up.
                 Err(_) if shutdown.is_requested() => return,
-                Err(error) => {
-                    let error = error_chain(&error);
-                    tracing::error!(error, "a backup on schedule failed; it is tried again");
-                    RETRY.min(every)
+                Err(failure) => {
+                    if failure.reason() == BACKUP_RUNNING {
+                        tracing::info!("a backup was due while one was being made or checked");
+                    } else {
+                        let error = failure.message();
+                        tracing::error!(error, "a backup on schedule failed; it is tried again");
+                    }
+                    tokio::select! {
+                        biased;
+                        () = shutdown.requested() => return,
+                        () = self.0.clock.sleep(RETRY.min(every)) => {}
+                    }
                 }
-            };
+            }
+            // Somebody may have made one meanwhile.
+            wait = self.until_due(every).await;
         }
     }
 
@@ -96,14 +107,36 @@ impl Admin {
         }
     }
 
-    async fn back_up_and_prune(&self, keep: usize) -> Result<(), AdminError> {
+    /// Without space for one more the oldest makes room, if it is not the only
+    /// good one: a newer one is worth more.
+    async fn back_up_and_prune(&self, keep: usize) -> Result<(), Failure> {
+        match self.back_up_now().await {
+            Err(failure) if failure.reason() == NOT_ENOUGH_SPACE => {
+                tracing::warn!(
+                    error = failure.message(),
+                    "older backups go before a new one is made"
+                );
+                self.prune_to(keep.saturating_sub(1).max(1)).await?;
+                self.back_up_now().await?;
+            }
+            made => made?,
+        }
+        self.prune_to(keep).await
+    }
+
+    async fn back_up_now(&self) -> Result<(), Failure> {
         let asked = self.begin_backup(OperationCaller::default(), None).await?;
-        self.done(asked.follow).await?;
+        self.done(asked.follow, None).await?;
+        Ok(())
+    }
+
+    async fn prune_to(&self, keep: usize) -> Result<(), Failure> {
         let prune = Prune {
             keep: Some(keep),
             ..Prune::default()
         };
-        self.prune(prune).await.map(|_| ())
+        self.prune(prune).await?;
+        Ok(())
     }
 }
 
@@ -153,5 +186,65 @@ impl Collector for BackupFigures {
             gauge.metric_type(),
         )?;
         gauge.encode(metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::tests::{admin, admin_on};
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn backups_in(folder: &Path) -> usize {
+        let names = std::fs::read_dir(folder).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let finished = |name: &String| name.contains("_backup_") && name.ends_with(".sqlite");
+        names.filter(finished).count()
+    }
+
+    #[tokio::test]
+    async fn without_space_the_oldest_makes_room_and_a_good_one_stays() {
+        // Two backups fill the volume.
+        let (admin, hand, folder) = admin_on(|path| {
+            let full = backups_in(path.parent().unwrap()) > 1;
+            Ok(if full { 0 } else { u64::MAX })
+        });
+        for _ in 0..2 {
+            admin.back_up_and_prune(7).await.unwrap();
+            hand.advance(HOUR);
+        }
+        let before = admin.backups().unwrap();
+        admin.back_up_and_prune(2).await.unwrap();
+        let after = admin.backups().unwrap();
+        assert_eq!(after.len(), 2);
+        assert_eq!(after[1], before[0]);
+        assert_eq!(backups_in(folder.path()), 2);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_makes_meanwhile_is_not_made_once_more() {
+        let (admin, hand, _folder) = admin_on(|_| Ok(u64::MAX));
+        let shutdown = Shutdown::new(admin.0.clock.clone());
+        let held = admin.0.backing_up.acquire().await.unwrap();
+        admin.begin_schedule(BackupSchedule::new(6, 7), &shutdown);
+        // It sleeps for the next try once it was refused.
+        hand.wait_for_waiters(1).await;
+        drop(held);
+        admin.back_up_now().await.unwrap();
+        hand.advance(RETRY);
+        hand.wait_for_waiters(1).await;
+        assert_eq!(admin.backups().unwrap().len(), 1);
+        assert_eq!(shutdown.wait(HOUR).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn the_reason_of_a_backup_that_runs_is_known() {
+        let (admin, _folder) = admin();
+        let _held = admin.0.backing_up.acquire().await.unwrap();
+        let refused = admin.back_up_now().await.unwrap_err();
+        assert_eq!(refused.reason(), BACKUP_RUNNING);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Admin, AdminError, blocking, size_bytes};
 use crate::database::{DatabaseError, DatabaseOptions, open_writer};
-use crate::migrate::{MigrateError, Prune, Pruned, prune_backups, verify_backup};
+use crate::migrate::{MigrateError, Prune, Pruned, prune_backups_until, verify_backup_until};
 use crate::operations::{
     Follow, NewOperation, OperationCaller, OperationKind, OperationResult, OptimizedDatabase,
     Steps, Unfinished,
@@ -35,7 +35,6 @@ impl Admin {
         caller: OperationCaller,
         name: String,
     ) -> Result<Follow, AdminError> {
-        let permit = self.backup_permit()?;
         let (admin, wanted) = (self.clone(), name.clone());
         blocking(move || {
             if admin.backups()?.iter().any(|each| each.name == wanted) {
@@ -51,9 +50,11 @@ impl Admin {
             caller,
             request_id: None,
         };
-        let admin = self.clone();
-        let work = move |_| admin.verify(name, permit);
-        Ok(self.0.operations.begin(new, work).await?)
+        let (door, admin) = (self.clone(), self.clone());
+        let admit = move || Ok(door.backup_permit()?);
+        let work = move |permit, steps| admin.verify(name, permit, steps);
+        let begun = self.0.operations.begin_if(new, admit, work).await?;
+        Ok(begun.follow)
     }
 
     /// The work of looking into a backup that was cut off.
@@ -62,19 +63,20 @@ impl Admin {
         name: String,
         steps: Steps,
     ) -> Result<OperationResult, Unfinished> {
-        let permit = self.next_backup_permit().await?;
-        steps.go_on()?;
-        self.verify(name, permit).await
+        let permit = self.next_backup_permit(&steps).await?;
+        self.verify(name, permit, steps).await
     }
 
     async fn verify(
         self,
         name: String,
         permit: OwnedSemaphorePermit,
+        steps: Steps,
     ) -> Result<OperationResult, Unfinished> {
         let checked = blocking(move || {
             let inner = &self.0;
-            let checked = verify_backup(inner.database.path(), &name, &inner.facts.schema);
+            let (path, schema) = (inner.database.path(), &inner.facts.schema);
+            let checked = verify_backup_until(path, &name, schema, &steps.stop());
             drop(permit);
             checked.map_err(|error| match error {
                 error @ MigrateError::NoBackup { .. } => AdminError::Migrate(error),
@@ -91,7 +93,8 @@ impl Admin {
         blocking(move || {
             let inner = &admin.0;
             let (path, now) = (inner.database.path(), inner.clock.now());
-            let pruned = prune_backups(path, &inner.facts.schema, &prune, now);
+            let stop = inner.operations.stop();
+            let pruned = prune_backups_until(path, &inner.facts.schema, &prune, now, &stop);
             drop(permit);
             Ok(pruned?)
         })
@@ -112,7 +115,7 @@ impl Admin {
         };
         let admin = self.clone();
         let work = move |steps| admin.optimize(steps);
-        Ok(self.0.operations.begin(new, work).await?)
+        Ok(self.0.operations.begin(new, work).await?.follow)
     }
 
     /// The work of looking after the database. The checkpoint is one that waits

@@ -21,7 +21,43 @@ use crate::layers::Methods;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Access {
     own: &'static [(&'static str, Scope)],
-    shared: &'static [(&'static str, Scope)],
+    shared: &'static [SharedRule],
+}
+
+/// The rule for one method of a service that several programs serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedRule {
+    /// The full name of the method, `package.Service/Method`.
+    pub method: &'static str,
+    /// The scope that it needs.
+    pub scope: Scope,
+    /// Whether its calls come into the audit.
+    pub noted: Noted,
+}
+
+/// Whether the calls of a method come into the audit. Those of a method without
+/// a word on it do when its scope is [administrative](Scope::is_administrative).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Each call, which therefore goes on to its end without its caller.
+    Yes,
+    /// Only those that are denied: reading that callers repeat would drive out of
+    /// the audit what it is there for, and is over when its caller leaves.
+    No,
+}
+
+/// What is checked before a call of a method, and whether it is noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Checked {
+    pub(super) scope: Scope,
+    pub(super) noted: bool,
+}
+
+impl From<Scope> for Checked {
+    fn from(scope: Scope) -> Self {
+        let noted = scope.is_administrative();
+        Self { scope, noted }
+    }
 }
 
 impl Access {
@@ -37,7 +73,7 @@ impl Access {
 
     /// The same with the rules of a service that several programs serve.
     #[must_use]
-    pub const fn with(self, shared: &'static [(&'static str, Scope)]) -> Self {
+    pub const fn with(self, shared: &'static [SharedRule]) -> Self {
         Self {
             own: self.own,
             shared,
@@ -46,16 +82,22 @@ impl Access {
 
     /// The rules, in the order of the table.
     pub fn rules(&self) -> impl Iterator<Item = (&'static str, Scope)> {
-        self.own.iter().chain(self.shared).copied()
+        let shared = self.shared.iter().map(|rule| (rule.method, rule.scope));
+        self.own.iter().copied().chain(shared)
     }
 
     /// The scope of every described method and of every rule, by request path.
-    pub(super) fn by_path(&self, methods: &Methods) -> HashMap<String, Scope> {
+    pub(super) fn by_path(&self, methods: &Methods) -> HashMap<String, Checked> {
         let described = methods
             .paths()
-            .map(|(_, path)| (path.to_owned(), Scope::Admin));
-        let ruled = self.rules().map(|(name, scope)| (path_of(name), scope));
-        described.chain(ruled).collect()
+            .map(|(_, path)| (path.to_owned(), Scope::Admin.into()));
+        let own = self.own.iter();
+        let own = own.map(|(name, scope)| (path_of(name), (*scope).into()));
+        let shared = self.shared.iter().map(|rule| {
+            let (scope, noted) = (rule.scope, rule.noted == Noted::Yes);
+            (path_of(rule.method), Checked { scope, noted })
+        });
+        described.chain(own).chain(shared).collect()
     }
 }
 
@@ -129,8 +171,32 @@ mod tests {
                 .is_empty()
         );
         let scopes = ACCESS.by_path(&Methods::read(&[SET]).unwrap());
-        assert_eq!(scopes["/grpc.health.v1.Health/Watch"], Scope::Admin);
-        assert_eq!(scopes["/grpc.health.v1.Health/Check"], CHECK.1);
+        let checked = |scope, noted| Checked { scope, noted };
+        let watch = scopes["/grpc.health.v1.Health/Watch"];
+        assert_eq!(watch, checked(Scope::Admin, true));
+        let check = scopes["/grpc.health.v1.Health/Check"];
+        assert_eq!(check, checked(CHECK.1, false));
+    }
+
+    #[test]
+    fn a_shared_rule_says_itself_whether_its_calls_are_noted() {
+        const SHARED: [SharedRule; 2] = [
+            SharedRule {
+                method: CHECK.0,
+                scope: Scope::ModelsWrite,
+                noted: Noted::Yes,
+            },
+            SharedRule {
+                method: "grpc.health.v1.Health/Watch",
+                scope: Scope::Admin,
+                noted: Noted::No,
+            },
+        ];
+        let scopes = Access::new(&[])
+            .with(&SHARED)
+            .by_path(&Methods::read(&[SET]).unwrap());
+        assert!(scopes["/grpc.health.v1.Health/Check"].noted);
+        assert!(!scopes["/grpc.health.v1.Health/Watch"].noted);
     }
 
     #[test]

@@ -10,10 +10,9 @@ use http::Request;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 
+use super::access::Checked;
 use super::failures::Failures;
-use super::{
-    Access, Authenticator, Caller, Credentials, FailureLimits, Scope, Verdict, unauthenticated,
-};
+use super::{Access, Authenticator, Caller, Credentials, FailureLimits, Verdict, unauthenticated};
 use crate::clock::Clock;
 use crate::layers::{CALLER_FIELD, Methods};
 use crate::status::Failure;
@@ -21,7 +20,7 @@ use crate::status::Failure;
 /// The check before every call of one port.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    scopes: HashMap<String, Scope>,
+    methods: HashMap<String, Checked>,
     failures: Failures,
     /// Whether only this machine can reach the port.
     loopback: bool,
@@ -36,7 +35,7 @@ impl Guard {
         clock: Clock,
     ) -> Self {
         Self {
-            scopes: access.by_path(methods),
+            methods: access.by_path(methods),
             failures: Failures::new(limits, clock),
             loopback,
         }
@@ -63,17 +62,16 @@ impl Guard {
             tracing::Span::current().record(CALLER_FIELD, id.as_str());
         }
         // A method that nobody described is not served; the routes say so.
-        let scope = self.scopes.get(request.uri().path());
-        let permitted = scope.map_or(Ok(()), |scope| caller.require(*scope));
+        let method = self.methods.get(request.uri().path());
+        let permitted = method.map_or(Ok(()), |method| caller.require(method.scope));
         // The audit names who was denied, too.
         request.extensions_mut().insert(caller);
         permitted
     }
 
-    /// Whether a method, by its request path, is administrative.
-    pub(crate) fn is_administrative(&self, path: &str) -> bool {
-        let scope = self.scopes.get(path);
-        scope.is_some_and(|scope| scope.is_administrative())
+    /// Whether the calls of a method, by its request path, come into the audit.
+    pub(crate) fn is_noted(&self, path: &str) -> bool {
+        self.methods.get(path).is_some_and(|method| method.noted)
     }
 
     /// As [`Guard::admit`], for reflection: any known caller may use it.

@@ -77,17 +77,22 @@ pub(crate) fn open_inspector(
     path: &Path,
     options: &DatabaseOptions,
 ) -> Result<SqliteConnection, DatabaseError> {
+    let uri = inspector_uri(path)?;
+    let mut connection = SqliteConnection::establish(&uri)?;
+    apply_limits(&mut connection, options)?;
+    connection.batch_execute("PRAGMA query_only = ON;")?;
+    Ok(connection)
+}
+
+/// How SQLite is told to open a database that is only looked at.
+pub(crate) fn inspector_uri(path: &Path) -> Result<String, DatabaseError> {
     let text = plain(path)?;
     let left = ["-wal", "-journal"].map(|ending| sibling(path, ending).exists());
     // Whoever reads a database in WAL mode makes SQLite's two files beside it, and only a
     // connection that could write removes them again. Where nothing was left there is nothing that
     // this one could undo or move.
     let could_write = left == [false, false];
-    let uri = uri(text, if could_write { "rw" } else { "ro" });
-    let mut connection = SqliteConnection::establish(&uri)?;
-    apply_limits(&mut connection, options)?;
-    connection.batch_execute("PRAGMA query_only = ON;")?;
-    Ok(connection)
+    Ok(uri(text, if could_write { "rw" } else { "ro" }))
 }
 
 fn apply_limits(

@@ -26,6 +26,7 @@ use diesel::prelude::*;
 use crate::database::{DatabaseError, DatabaseOptions, open_adopter, open_inspector, sibling};
 
 use super::backups::{Backup, backup, beside, name_of};
+use super::stoppable::{Stop, Stoppable, never};
 use super::{MigrateError, adopt, bookkeeping, check};
 use copy::{NoCopy, Pace, copy};
 
@@ -96,7 +97,16 @@ pub(super) fn back_up(
     name: &str,
     now: DateTime<Utc>,
 ) -> Result<PathBuf, BackupError> {
-    make(connection, database, name, now, Beside::Nobody, &mut go_on)
+    let beside = Beside::Nobody;
+    make(
+        connection,
+        database,
+        name,
+        now,
+        beside,
+        &never(),
+        &mut go_on,
+    )
 }
 
 /// For whoever lets a copy go on to its end.
@@ -112,27 +122,29 @@ pub(super) fn back_up_stopped(
     now: DateTime<Utc>,
     step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
 ) -> Result<Backup, BackupError> {
-    inspect_and_make(path, name, now, Beside::Nobody, step)
+    inspect_and_make(path, name, now, Beside::Nobody, &never(), step)
 }
 
 /// Copies the database at `path` while its service goes on reading and writing; everything that
 /// was acknowledged before the call is in the copy. Blocks until the copy is on disk and checked.
 ///
 /// `step` is told how far the copy is: before the first page, after every step, and the last time
-/// when all of it is there and is yet to be checked; when it breaks, the copy ends. The copy takes
-/// twice as long as the disk needs, so that the service's commits find the disk free.
+/// when all of it is there and is yet to be checked; when it breaks, the copy ends, and so does the
+/// check when `stop` says so. The copy takes twice as long as the disk needs, so that the service's
+/// commits find the disk free.
 ///
 /// Whoever calls holds the database's lock and makes one backup at a time.
 ///
 /// # Errors
-/// [`BackupError`], which says whether `step` broke; nothing is left of the copy then.
+/// [`BackupError`], which says whether `step` broke or `stop` said so; nothing is left of the copy then.
 pub fn back_up_running(
     path: &Path,
     name: &str,
     now: DateTime<Utc>,
+    stop: &Stop,
     step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
 ) -> Result<Backup, BackupError> {
-    inspect_and_make(path, name, now, Beside::Writer, step)
+    inspect_and_make(path, name, now, Beside::Writer, stop, step)
 }
 
 fn inspect_and_make(
@@ -140,12 +152,13 @@ fn inspect_and_make(
     name: &str,
     now: DateTime<Utc>,
     beside: Beside,
+    stop: &Stop,
     step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
 ) -> Result<Backup, BackupError> {
     let failed = |reason: String| BackupError::failed(path, reason);
     let mut connection = open_inspector(path, &DatabaseOptions::default())
         .map_err(|error| failed(error.to_string()))?;
-    let made = make(&mut connection, path, name, now, beside, step)?;
+    let made = make(&mut connection, path, name, now, beside, stop, step)?;
     let found = backup(&made, name).map_err(|error| failed(error.to_string()))?;
     found.ok_or_else(|| failed(format!("{} was removed at once", made.display())))
 }
@@ -156,6 +169,7 @@ fn make(
     name: &str,
     now: DateTime<Utc>,
     beside: Beside,
+    stop: &Stop,
     step: &mut dyn FnMut(CopyProgress) -> ControlFlow<()>,
 ) -> Result<PathBuf, BackupError> {
     let path = free_path(database, name, now)?;
@@ -164,9 +178,9 @@ fn make(
         .map_err(|error| BackupError::failed(&path, error.to_string()))?;
     let made = copy(database, &unfinished, beside.pace(), step).and_then(|()| {
         scrub(&unfinished)
-            .and_then(|()| verify(connection, &unfinished, beside))
-            .and_then(|()| publish(&unfinished, &path).map_err(|error| error.to_string()))
             .map_err(NoCopy::Failed)
+            .and_then(|()| verify(connection, &unfinished, beside, stop))
+            .and_then(|()| Ok(publish(&unfinished, &path)?))
     });
     if let Err(no_copy) = made {
         // The reason counts; files that cannot be removed are removed before the next backup.
@@ -190,11 +204,12 @@ pub(super) fn copy_verified(
     database: &Path,
     target: &Path,
 ) -> Result<(), MigrateError> {
-    let made = match copy(database, target, Beside::Nobody.pace(), &mut go_on) {
-        Ok(()) => verify(connection, target, Beside::Nobody),
-        Err(NoCopy::Failed(reason)) => Err(reason),
-        Err(NoCopy::Cancelled) => Err("it was cancelled".to_owned()),
-    };
+    let made = copy(database, target, Beside::Nobody.pace(), &mut go_on)
+        .and_then(|()| verify(connection, target, Beside::Nobody, &never()));
+    let made = made.map_err(|no_copy| match no_copy {
+        NoCopy::Failed(reason) => reason,
+        NoCopy::Cancelled => "it was cancelled".to_owned(),
+    });
     made.map_err(|reason| MigrateError::Copy {
         path: target.to_owned(),
         reason,
@@ -218,11 +233,17 @@ fn scrub(target: &Path) -> Result<(), String> {
     scrubbed().map_err(|error| error.to_string())
 }
 
-fn verify(connection: &mut SqliteConnection, target: &Path, beside: Beside) -> Result<(), String> {
-    match difference(connection, target, beside) {
+fn verify(
+    connection: &mut SqliteConnection,
+    target: &Path,
+    beside: Beside,
+    stop: &Stop,
+) -> Result<(), NoCopy> {
+    match difference(connection, target, beside, stop) {
         Ok(None) => Ok(()),
-        Ok(Some(difference)) => Err(difference.to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(Some(difference)) => Err(NoCopy::Failed(difference.to_owned())),
+        Err(MigrateError::Stopped) => Err(NoCopy::Cancelled),
+        Err(error) => Err(NoCopy::Failed(error.to_string())),
     }
 }
 
@@ -231,9 +252,11 @@ fn difference(
     connection: &mut SqliteConnection,
     target: &Path,
     beside: Beside,
+    stop: &Stop,
 ) -> Result<Option<&'static str>, MigrateError> {
+    let checked = Stoppable::open(target, stop)?;
+    checked.integrity_check()?;
     let mut copy = open_inspector(target, &DatabaseOptions::default())?;
-    check::integrity_check(&mut copy)?;
     if schema(connection)? != schema(&mut copy)? {
         return Ok(Some("its schema is not the database's"));
     }
@@ -243,7 +266,7 @@ fn difference(
         }
         Beside::Nobody => {}
         Beside::Writer => {
-            match check::foreign_keys(&mut copy) {
+            match checked.foreign_keys() {
                 Err(MigrateError::ForeignKeys { .. }) => {
                     return Ok(Some("rows of it refer to missing ones"));
                 }
@@ -327,12 +350,18 @@ mod tests {
         ));
         fs::write(at("broken"), "SQLite format 3 it is not").unwrap();
 
-        assert_eq!(verify(&mut original, &at("same"), Beside::Nobody), Ok(()));
-        let fewer = verify(&mut original, &at("fewer"), Beside::Nobody).unwrap_err();
-        assert!(fewer.contains("row counts"), "{fewer}");
-        let other = verify(&mut original, &at("other"), Beside::Nobody).unwrap_err();
-        assert!(other.contains("schema"), "{other}");
-        assert!(verify(&mut original, &at("broken"), Beside::Nobody).is_err());
-        assert!(verify(&mut original, &at("missing"), Beside::Nobody).is_err());
+        let mut verified = |name| verify(&mut original, &at(name), Beside::Nobody, &never());
+        assert_eq!(verified("same"), Ok(()));
+        for (name, wrong) in [("fewer", "row counts"), ("other", "schema")] {
+            let Err(NoCopy::Failed(reason)) = verified(name) else {
+                panic!("{name} is another");
+            };
+            assert!(reason.contains(wrong), "{reason}");
+        }
+        assert!(verified("broken").is_err());
+        assert!(verified("missing").is_err());
+        let stop: Stop = std::sync::Arc::new(|| true);
+        let stopped = verify(&mut original, &at("same"), Beside::Writer, &stop);
+        assert_eq!(stopped, Err(NoCopy::Cancelled));
     }
 }

@@ -12,7 +12,11 @@ use super::MigrateError;
 use super::bookkeeping::{count, tables};
 
 /// Most findings of a check that are reported.
-const FINDINGS_MAX: u32 = 10;
+pub(super) const FINDINGS_MAX: u32 = 10;
+
+/// The rows that refer to rows that do not exist, in words.
+pub(super) const VIOLATIONS: &str = "SELECT \"table\" || ' to ' || parent || ' (' || count(*) || ')' \
+     FROM pragma_foreign_key_check GROUP BY \"table\", parent";
 
 /// SQLite's quick check; finds damage except in the agreement of indexes with tables.
 pub(super) fn quick_check(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
@@ -27,6 +31,11 @@ pub(super) fn integrity_check(connection: &mut SqliteConnection) -> Result<(), M
 fn run(connection: &mut SqliteConnection, pragma: &str) -> Result<(), MigrateError> {
     let findings: Vec<String> =
         sql::<Text>(&format!("PRAGMA {pragma}({FINDINGS_MAX})")).load(connection)?;
+    judged(findings)
+}
+
+/// What the findings of a check by SQLite mean.
+pub(super) fn judged(findings: Vec<String>) -> Result<(), MigrateError> {
     if findings.iter().map(String::as_str).eq(["ok"]) {
         return Ok(());
     }
@@ -38,11 +47,7 @@ fn run(connection: &mut SqliteConnection, pragma: &str) -> Result<(), MigrateErr
 
 /// Fails when a row refers to a row that does not exist.
 pub(super) fn foreign_keys(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
-    let violations: Vec<String> = sql::<Text>(
-        "SELECT \"table\" || ' to ' || parent || ' (' || count(*) || ')' \
-         FROM pragma_foreign_key_check GROUP BY \"table\", parent",
-    )
-    .load(connection)?;
+    let violations: Vec<String> = sql::<Text>(VIOLATIONS).load(connection)?;
     if violations.is_empty() {
         Ok(())
     } else {

@@ -228,6 +228,9 @@ pub enum MigrateError {
         /// Bytes that are free.
         free_bytes: u64,
     },
+    /// Whoever asked for it ended it.
+    #[error("it was told to stop")]
+    Stopped,
     /// No backup has that name.
     #[error("there is no backup with the name {name:?}; `backups list` shows those there are")]
     NoBackup {
@@ -323,6 +326,7 @@ impl MigrateError {
             | Self::Copy { .. }
             | Self::NoSpace { .. }
             | Self::NoBackup { .. }
+            | Self::Stopped
             | Self::RestoreCutOff { .. }
             | Self::NotWritable { .. }
             | Self::WrongLock { .. }

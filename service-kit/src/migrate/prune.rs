@@ -6,7 +6,8 @@ use std::{fs, io};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::verify::{is_pre_adoption, verify_backup};
+use super::stoppable::{Stop, never};
+use super::verify::{is_pre_adoption, verify_backup_until};
 use super::{Backup, MigrateError, Schema, backups};
 
 /// Which backups go.
@@ -40,6 +41,20 @@ pub fn prune_backups(
     prune: &Prune,
     now: DateTime<Utc>,
 ) -> Result<Pruned, MigrateError> {
+    prune_backups_until(path, schema, prune, now, &never())
+}
+
+/// The same, which ends when `stop` says so while it looks for one that is good.
+///
+/// # Errors
+/// As [`prune_backups`], and [`MigrateError::Stopped`]; nothing is removed then.
+pub fn prune_backups_until(
+    path: &Path,
+    schema: &Schema,
+    prune: &Prune,
+    now: DateTime<Utc>,
+    stop: &Stop,
+) -> Result<Pruned, MigrateError> {
     let fault = |source| MigrateError::Io {
         path: path.to_owned(),
         source,
@@ -64,8 +79,7 @@ pub fn prune_backups(
     if going.is_empty() {
         return Ok(pruned);
     }
-    let good = |backup: &&Backup| verify_backup(path, &backup.name, schema).is_ok();
-    let Some(newest_good) = all.iter().find(good) else {
+    let Some(newest_good) = newest_good(path, schema, &all, stop)? else {
         tracing::warn!("no backup is good, so none is removed");
         return Ok(pruned);
     };
@@ -83,4 +97,21 @@ pub fn prune_backups(
         tracing::info!(backup = backup.name, "a backup was removed");
     }
     Ok(pruned)
+}
+
+/// The first of them that is good.
+fn newest_good<'a>(
+    path: &Path,
+    schema: &Schema,
+    all: &'a [Backup],
+    stop: &Stop,
+) -> Result<Option<&'a Backup>, MigrateError> {
+    for backup in all {
+        match verify_backup_until(path, &backup.name, schema, stop) {
+            Ok(_) => return Ok(Some(backup)),
+            Err(MigrateError::Stopped) => return Err(MigrateError::Stopped),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
 }

@@ -21,6 +21,10 @@ const ADOPTION_COPIES: u64 = 6;
 /// What stays free besides, for logs and for whoever else writes to the volume.
 const MARGIN_BYTES: u64 = 16 * 1024 * 1024;
 
+/// What stays free beside a service that goes on, whose log grows while a copy is made of what it
+/// holds, and who may write for a while after that.
+pub(crate) const SERVICE_MARGIN_BYTES: u64 = 128 * 1024 * 1024;
+
 /// Fails unless the database at `path` can be migrated, or `adopted` first, on its volume.
 pub(super) fn for_migration(path: &Path, adopted: bool) -> Result<(), MigrateError> {
     let copies = if adopted {
@@ -28,17 +32,26 @@ pub(super) fn for_migration(path: &Path, adopted: bool) -> Result<(), MigrateErr
     } else {
         MIGRATION_COPIES
     };
-    enough(path, size_bytes(path)?.saturating_mul(copies))
+    let free_bytes = volume_free_bytes(path).map_err(|source| io(path, source))?;
+    let bytes = size_bytes(path)?.saturating_mul(copies);
+    enough(path, bytes.saturating_add(MARGIN_BYTES), free_bytes)
 }
 
 /// Fails unless a copy of the database at `path` fits beside it.
 pub(super) fn for_copy(path: &Path) -> Result<(), MigrateError> {
-    enough(path, size_bytes(path)?)
+    let free_bytes = volume_free_bytes(path).map_err(|source| io(path, source))?;
+    let needed_bytes = size_bytes(path)?.saturating_add(MARGIN_BYTES);
+    enough(path, needed_bytes, free_bytes)
 }
 
-fn enough(path: &Path, bytes: u64) -> Result<(), MigrateError> {
-    let free_bytes = volume_free_bytes(path).map_err(|source| io(path, source))?;
-    let needed_bytes = bytes.saturating_add(MARGIN_BYTES);
+/// Fails unless a copy of the database at `path` fits into so many free bytes and leaves its
+/// service [`SERVICE_MARGIN_BYTES`].
+pub(crate) fn for_copy_beside_service(path: &Path, free_bytes: u64) -> Result<(), MigrateError> {
+    let needed_bytes = size_bytes(path)?.saturating_add(SERVICE_MARGIN_BYTES);
+    enough(path, needed_bytes, free_bytes)
+}
+
+fn enough(path: &Path, needed_bytes: u64, free_bytes: u64) -> Result<(), MigrateError> {
     if free_bytes >= needed_bytes {
         return Ok(());
     }

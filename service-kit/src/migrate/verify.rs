@@ -10,7 +10,8 @@ use crate::database::{DatabaseError, DatabaseOptions, open_inspector};
 
 use super::backups::backup;
 use super::bookkeeping::{self, OUR_TABLE};
-use super::{Backup, MigrateError, Schema, check, inspect, step};
+use super::stoppable::{Stop, Stoppable, never};
+use super::{Backup, MigrateError, Schema, inspect, step};
 
 /// A backup that is whole and that this program can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,19 @@ pub fn verify_backup(
     name: &str,
     schema: &Schema,
 ) -> Result<CheckedBackup, MigrateError> {
+    verify_backup_until(path, name, schema, &never())
+}
+
+/// The same, which ends when `stop` says so.
+///
+/// # Errors
+/// As [`verify_backup`], and [`MigrateError::Stopped`].
+pub fn verify_backup_until(
+    path: &Path,
+    name: &str,
+    schema: &Schema,
+    stop: &Stop,
+) -> Result<CheckedBackup, MigrateError> {
     let (file, found) = file_of(path, name, schema)?;
     let steps = step::steps(schema)?;
     let status = inspect::inspect(&file, &steps, schema.adoption.as_ref()).map_err(as_damage)?;
@@ -42,18 +56,19 @@ pub fn verify_backup(
     if status.is_empty() {
         return Err(damaged("it holds no table"));
     }
-    let mut connection = open_inspector(&file, &DatabaseOptions::default())?;
-    check::integrity_check(&mut connection).map_err(as_damage)?;
+    let database = Stoppable::open(&file, stop).map_err(as_damage)?;
+    database.integrity_check().map_err(as_damage)?;
     let pre_adoption = !status.foreign_tables.is_empty();
     if !pre_adoption {
-        check::foreign_keys(&mut connection).map_err(as_damage)?;
+        database.foreign_keys().map_err(as_damage)?;
     }
-    let rows = check::row_counts(&mut connection)?;
+    let mut connection = open_inspector(&file, &DatabaseOptions::default())?;
+    let tables = bookkeeping::tables(&mut connection)?;
     Ok(CheckedBackup {
         backup: found,
         schema_version: status.schema_version().to_owned(),
         pre_adoption,
-        rows: rows.values().sum(),
+        rows: database.rows(&tables)?,
     })
 }
 

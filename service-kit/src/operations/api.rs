@@ -10,8 +10,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 
 use super::store::cursor_of;
-use super::{Follow, OperationError, Operations, WATCH_EVERY, convert, request};
+use super::{Follow, OperationError, OperationKind, Operations, WATCH_EVERY, convert, request};
 use crate::audit::AuditTarget;
+use crate::auth::{Caller, Scope};
 use crate::clock::Clock;
 use crate::layers::Deadline;
 use crate::page::PageToken;
@@ -28,9 +29,9 @@ impl OperationService for Operations {
     ) -> Result<Response<GetOperationResponse>, Status> {
         let id = request::operation_id(&request.get_ref().operation_id)?;
         AuditTarget::note(request.extensions(), &id);
-        let operation = self.get(&id).await.map_err(status)?;
+        let operation = self.seen(&id, &request).await?.now();
         Ok(Response::new(GetOperationResponse {
-            operation: Some(convert::operation(operation)),
+            operation: Some(convert::wire_operation(operation)),
         }))
     }
 
@@ -38,7 +39,10 @@ impl OperationService for Operations {
         &self,
         request: Request<ListOperationsRequest>,
     ) -> Result<Response<ListOperationsResponse>, Status> {
-        let wanted = request::page(request.get_ref())?;
+        let mut wanted = request::page(request.get_ref())?;
+        if !sees_all(&request)? {
+            wanted.filter.only_of_library();
+        }
         let page = self.page(wanted.filter, wanted.behind, wanted.size + 1);
         let mut page = page.await.map_err(status)?;
         let more = page.len() > wanted.size;
@@ -48,7 +52,7 @@ impl OperationService for Operations {
             PageToken::encode(&wanted.made_for, &cursor_of(last))
         });
         Ok(Response::new(ListOperationsResponse {
-            operations: page.into_iter().map(convert::operation).collect(),
+            operations: page.into_iter().map(convert::listed_operation).collect(),
             next_page_token,
         }))
     }
@@ -62,7 +66,7 @@ impl OperationService for Operations {
         let id = request::operation_id(&request.get_ref().operation_id)?;
         AuditTarget::note(request.extensions(), &id);
         let place = self.watch_place().map_err(status)?;
-        let follow = self.follow(&id).await.map_err(status)?;
+        let follow = self.seen(&id, &request).await?;
         let watch = Watch {
             follow,
             clock: self.0.clock.clone(),
@@ -84,10 +88,10 @@ impl OperationService for Operations {
         let deadline = request.extensions().get::<Deadline>();
         let limit = deadline.map_or(limit, |deadline| limit.min(deadline.remaining(clock)));
         let _place = self.watch_place().map_err(status)?;
-        let follow = self.follow(&id).await.map_err(status)?;
+        let follow = self.seen(&id, &request).await?;
         let operation = follow.end_within(limit, clock).await.map_err(status)?;
         Ok(Response::new(WaitOperationResponse {
-            operation: Some(convert::operation(operation)),
+            operation: Some(convert::wire_operation(operation)),
         }))
     }
 
@@ -97,11 +101,30 @@ impl OperationService for Operations {
     ) -> Result<Response<CancelOperationResponse>, Status> {
         let id = request::operation_id(&request.get_ref().operation_id)?;
         AuditTarget::note(request.extensions(), &id);
+        self.seen(&id, &request).await?;
         let operation = self.cancel(&id).await.map_err(status)?;
         Ok(Response::new(CancelOperationResponse {
-            operation: Some(convert::operation(operation)),
+            operation: Some(convert::wire_operation(operation)),
         }))
     }
+}
+
+impl Operations {
+    /// The operation, if the caller may see it; to others it is not there.
+    async fn seen<T: Sync>(&self, id: &str, request: &Request<T>) -> Result<Follow, Status> {
+        let sees_all = sees_all(request)?;
+        let follow = self.follow(id).await.map_err(status)?;
+        if sees_all || follow.now().kind.is_some_and(OperationKind::is_of_library) {
+            return Ok(follow);
+        }
+        Err(status(OperationError::NotFound(id.to_owned())))
+    }
+}
+
+/// Whether the caller sees all operations and not only those of a library.
+fn sees_all<T>(request: &Request<T>) -> Result<bool, Failure> {
+    let caller = Caller::of(request.extensions())?;
+    Ok(caller.scopes.allow(Scope::Admin))
 }
 
 /// A watch under way.
@@ -143,7 +166,7 @@ impl Watch {
             }
         };
         self.told_at = Some(self.clock.monotonic());
-        Ok(convert::operation(operation))
+        Ok(convert::wire_operation(operation))
     }
 }
 

@@ -3,14 +3,15 @@
 use stablequeue_proto::admin::v1::{self as wire, operation::Result as WireResult};
 
 use super::{
-    Operation, OperationKind, OperationProgress, OperationResult, OperationState, OptimizedDatabase,
+    LibraryProblem, LibraryReport, Operation, OperationKind, OperationProgress, OperationResult,
+    OperationState, OptimizedDatabase,
 };
 use crate::clock::to_timestamp;
 use crate::migrate::{Backup, CheckedBackup, NOTHING};
 use crate::status::Failure;
 
-/// An operation.
-pub(crate) fn operation(operation: Operation) -> wire::Operation {
+/// An operation as the wire has it, for whoever answers one that it has begun.
+pub fn wire_operation(operation: Operation) -> wire::Operation {
     let Operation {
         id,
         kind,
@@ -49,7 +50,37 @@ pub(crate) fn operation(operation: Operation) -> wire::Operation {
             OperationResult::OptimizedDatabase(optimized) => {
                 WireResult::OptimizedDatabase(optimized_database(&optimized))
             }
+            OperationResult::Library(report) => WireResult::LibraryReport(library_report(&report)),
         }),
+    }
+}
+
+/// The same for a list, of which each must be small: without the problems of a
+/// library.
+pub(super) fn listed_operation(operation: Operation) -> wire::Operation {
+    let mut operation = wire_operation(operation);
+    if let Some(WireResult::LibraryReport(report)) = &mut operation.result {
+        report.problems.clear();
+    }
+    operation
+}
+
+fn library_report(report: &LibraryReport) -> wire::LibraryReport {
+    let counts = report.counts().iter();
+    wire::LibraryReport {
+        counts: counts
+            .map(|(name, count)| (name.clone(), wire_count(*count)))
+            .collect(),
+        problems: report.problems().iter().map(library_problem).collect(),
+        problem_count: i32::try_from(report.problem_count()).unwrap_or(i32::MAX),
+    }
+}
+
+fn library_problem(problem: &LibraryProblem) -> wire::LibraryProblem {
+    wire::LibraryProblem {
+        path: problem.path.clone(),
+        reason: problem.reason.clone(),
+        message: problem.message.clone(),
     }
 }
 
@@ -73,6 +104,10 @@ fn kind_to_wire(kind: OperationKind) -> wire::OperationKind {
         OperationKind::CreateBackup => wire::OperationKind::CreateBackup,
         OperationKind::VerifyBackup => wire::OperationKind::VerifyBackup,
         OperationKind::Optimize => wire::OperationKind::Optimize,
+        OperationKind::Scan => wire::OperationKind::Scan,
+        OperationKind::Hashing => wire::OperationKind::Hashing,
+        OperationKind::Enrichment => wire::OperationKind::Enrichment,
+        OperationKind::Download => wire::OperationKind::Download,
     }
 }
 
@@ -83,6 +118,10 @@ pub(super) fn kind_from_wire(number: i32) -> Option<OperationKind> {
         wire::OperationKind::CreateBackup => Some(OperationKind::CreateBackup),
         wire::OperationKind::VerifyBackup => Some(OperationKind::VerifyBackup),
         wire::OperationKind::Optimize => Some(OperationKind::Optimize),
+        wire::OperationKind::Scan => Some(OperationKind::Scan),
+        wire::OperationKind::Hashing => Some(OperationKind::Hashing),
+        wire::OperationKind::Enrichment => Some(OperationKind::Enrichment),
+        wire::OperationKind::Download => Some(OperationKind::Download),
     }
 }
 

@@ -20,6 +20,12 @@ pub enum OperationError {
          ListOperations"
     )]
     NotFound(String),
+    /// The caller has used the id of the call for something else.
+    #[error("request_id was used before, for an operation of other content; give another")]
+    RequestIdReused,
+    /// It may not begin now.
+    #[error("{0}")]
+    Refused(Failure),
     /// As many operations run as may.
     #[error("{0} operations run, as many as may at once; call again when one has ended")]
     TooMany(usize),
@@ -43,22 +49,54 @@ impl From<OperationError> for Failure {
         match error {
             OperationError::NotFound(id) => Self::new(Code::NotFound, "OPERATION_NOT_FOUND", text)
                 .with_resource("operation", id),
+            OperationError::RequestIdReused => {
+                Self::new(Code::AlreadyExists, "REQUEST_ID_REUSED", text)
+            }
+            OperationError::Refused(failure) => failure,
             OperationError::TooMany(_) => {
                 Self::exhausted("TOO_MANY_OPERATIONS", "operations", text, Some(RETRY))
             }
             OperationError::TooManyWatches(_) => {
                 Self::exhausted("TOO_MANY_WATCHES", "operation_watches", text, Some(RETRY))
             }
-            OperationError::Stopping | OperationError::Database(DatabaseError::Closed) => {
-                stopping()
-            }
-            OperationError::Database(DatabaseError::Busy | DatabaseError::Overloaded) => {
+            OperationError::Stopping => stopping(),
+            OperationError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        let text = error.to_string();
+        match error {
+            DatabaseError::Closed => stopping(),
+            DatabaseError::Busy | DatabaseError::Overloaded => {
                 Self::unavailable("DATABASE_BUSY", text, RETRY)
             }
-            OperationError::Database(DatabaseError::Full) => {
-                Self::exhausted("DISK_FULL", "disk", text, None)
+            DatabaseError::Full => Self::exhausted("DISK_FULL", "disk", text, None),
+            error => Self::internal_because(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::AdminError;
+
+    #[test]
+    fn what_is_wrong_with_the_database_is_the_same_for_every_method() {
+        for (error, code, reason) in [
+            (|| DatabaseError::Full, Code::ResourceExhausted, "DISK_FULL"),
+            (|| DatabaseError::Busy, Code::Unavailable, "DATABASE_BUSY"),
+            (|| DatabaseError::Closed, Code::Unavailable, "STOPPING"),
+        ] as [(fn() -> DatabaseError, _, _); 3]
+        {
+            let of_operations = Failure::from(OperationError::from(error()));
+            let of_admin = Failure::from(AdminError::from(error()));
+            for failure in [of_operations, of_admin] {
+                assert_eq!((failure.code(), failure.reason()), (code, reason));
             }
-            error @ OperationError::Database(_) => Self::internal_because(&error),
         }
     }
 }

@@ -43,7 +43,8 @@ impl Follow {
             biased;
             moved = self.now.changed() => {
                 if moved.is_err() {
-                    // Its work is not under way here any more, or never was.
+                    // The next start goes on with it, or nobody here knows its kind; one that
+                    // ended here told its end first.
                     self.shutdown.requested().await;
                     return Err(OperationError::Stopping);
                 }

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use uuid::{NoContext, Timestamp, Uuid};
 
+use super::LibraryReport;
 use crate::auth::Caller;
+use crate::clock::{from_text, to_text};
 use crate::migrate::{Backup, CheckedBackup};
 use crate::status::Failure;
 
@@ -22,11 +24,27 @@ pub enum OperationKind {
     VerifyBackup,
     /// Looks after the database.
     Optimize,
+    /// Looks for the files of a library.
+    Scan,
+    /// Reads files of a library for their digests.
+    Hashing,
+    /// Asks others for what is known of the files of a library.
+    Enrichment,
+    /// Fetches a file for a library.
+    Download,
 }
 
 impl OperationKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::CreateBackup, Self::VerifyBackup, Self::Optimize];
+    pub const ALL: [Self; 7] = [
+        Self::CreateBackup,
+        Self::VerifyBackup,
+        Self::Optimize,
+        Self::Scan,
+        Self::Hashing,
+        Self::Enrichment,
+        Self::Download,
+    ];
 
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +52,19 @@ impl OperationKind {
             Self::CreateBackup => "create_backup",
             Self::VerifyBackup => "verify_backup",
             Self::Optimize => "optimize",
+            Self::Scan => "scan",
+            Self::Hashing => "hashing",
+            Self::Enrichment => "enrichment",
+            Self::Download => "download",
+        }
+    }
+
+    /// Whether it is work on a library: such work has [`OperationResult::Library`]
+    /// as its result, and callers who may see models may see it.
+    pub const fn is_of_library(self) -> bool {
+        match self {
+            Self::CreateBackup | Self::VerifyBackup | Self::Optimize => false,
+            Self::Scan | Self::Hashing | Self::Enrichment | Self::Download => true,
         }
     }
 
@@ -117,6 +148,8 @@ pub enum OperationResult {
     CheckedBackup(CheckedBackup),
     /// Of [`OperationKind::Optimize`].
     OptimizedDatabase(OptimizedDatabase),
+    /// Of the kinds that [are of a library](OperationKind::is_of_library).
+    Library(LibraryReport),
 }
 
 /// Long work that is not a job, as it is at one moment.
@@ -142,7 +175,7 @@ pub struct Operation {
     pub ended_at: Option<DateTime<Utc>>,
     /// When somebody first asked for its end.
     pub cancel_requested_at: Option<DateTime<Utc>>,
-    /// How often it was begun.
+    /// How often it was begun, without those starts that an orderly stop ended.
     pub starts: i32,
     /// Why it failed.
     pub error: Option<Failure>,
@@ -151,6 +184,27 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// One that begins now, with an id of its own, as its row will say.
+    pub(super) fn beginning(new: &NewOperation, now: DateTime<Utc>) -> Self {
+        let id = new_id(now);
+        let now = from_text(&to_text(now)).unwrap_or(now);
+        Self {
+            id,
+            kind: Some(new.kind),
+            state: OperationState::Running,
+            target: new.target.clone(),
+            progress: None,
+            caller: new.caller.name.clone(),
+            created_at: now,
+            updated_at: now,
+            ended_at: None,
+            cancel_requested_at: None,
+            starts: 1,
+            error: None,
+            result: None,
+        }
+    }
+
     /// What its caller is to be told once it has ended.
     ///
     /// # Errors
@@ -201,8 +255,14 @@ pub struct NewOperation {
     pub request_id: Option<String>,
 }
 
+/// Whether two contents are the same, in whichever order their fields are.
+pub(super) fn same_content(one: &str, other: &str) -> bool {
+    let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).ok();
+    one == other || read(one).is_some_and(|one| Some(one) == read(other))
+}
+
 /// A fresh id: a UUID of version 7 for this time.
-pub(super) fn new_id(now: DateTime<Utc>) -> String {
+fn new_id(now: DateTime<Utc>) -> String {
     let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
     let time = Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos());
     Uuid::new_v7(time).to_string()
@@ -213,6 +273,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn contents_are_compared_by_what_they_say() {
+        assert!(same_content(r#"{"a": 1, "b": "x"}"#, r#"{"b":"x","a":1}"#));
+        assert!(!same_content(r#"{"a": 1}"#, r#"{"a": 2}"#));
+        assert!(same_content("{", "{") && !same_content("{", "["));
+    }
+
+    #[test]
     fn every_word_is_read_back_and_no_other() {
         for kind in OperationKind::ALL {
             assert_eq!(OperationKind::parse(kind.as_str()), Some(kind));
@@ -220,7 +287,7 @@ mod tests {
         for state in OperationState::ALL {
             assert_eq!(OperationState::parse(state.as_str()), Some(state));
         }
-        assert_eq!(OperationKind::parse("scan"), None);
+        assert_eq!(OperationKind::parse("Scan"), None);
         assert_eq!(OperationState::parse("Running"), None);
     }
 }

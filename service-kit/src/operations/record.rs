@@ -1,9 +1,11 @@
 //! How the result of an operation is written into its row, and read back. One
 //! that a newer program wrote otherwise is left out, not an error.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{OperationResult, OptimizedDatabase};
+use super::{LibraryProblem, LibraryReport, OperationResult, OptimizedDatabase};
 use crate::clock::{from_text, to_text};
 use crate::migrate::{Backup, CheckedBackup};
 
@@ -22,6 +24,43 @@ enum Record {
         wal_pages: i64,
         checkpointed_pages: i64,
     },
+    Library {
+        counts: BTreeMap<String, u64>,
+        problems: Vec<ProblemRecord>,
+        problem_count: u64,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProblemRecord {
+    path: String,
+    reason: String,
+    message: String,
+}
+
+impl From<&LibraryProblem> for ProblemRecord {
+    fn from(problem: &LibraryProblem) -> Self {
+        let LibraryProblem {
+            path,
+            reason,
+            message,
+        } = problem.clone();
+        Self {
+            path,
+            reason,
+            message,
+        }
+    }
+}
+
+impl From<ProblemRecord> for LibraryProblem {
+    fn from(problem: ProblemRecord) -> Self {
+        Self {
+            path: problem.path,
+            reason: problem.reason,
+            message: problem.message,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +105,11 @@ pub(super) fn to_json(result: &OperationResult) -> Result<String, serde_json::Er
             wal_pages: optimized.wal_pages,
             checkpointed_pages: optimized.checkpointed_pages,
         },
+        OperationResult::Library(report) => Record::Library {
+            counts: report.counts().clone(),
+            problems: report.problems().iter().map(Into::into).collect(),
+            problem_count: report.problem_count(),
+        },
     })
 }
 
@@ -93,6 +137,14 @@ pub(super) fn from_json(json: &str) -> Option<OperationResult> {
             wal_pages,
             checkpointed_pages,
         }),
+        Record::Library {
+            counts,
+            problems,
+            problem_count,
+        } => {
+            let problems = problems.into_iter().map(Into::into).collect();
+            OperationResult::Library(LibraryReport::written(counts, problems, problem_count))
+        }
     })
 }
 
@@ -107,7 +159,11 @@ mod tests {
             created_at: from_text("2026-11-22T11:08:00.123Z").unwrap(),
             size_bytes: u64::MAX,
         };
+        let mut library = LibraryReport::default();
+        library.count("files", 7);
+        library.problem("a/b.safetensors", "UNREADABLE", "look at its mode");
         let results = [
+            OperationResult::Library(library),
             OperationResult::Backup(backup.clone()),
             OperationResult::CheckedBackup(CheckedBackup {
                 backup,

@@ -8,14 +8,10 @@ use uuid::Uuid;
 
 use super::convert::{kind_from_wire, kind_names, state_from_wire, state_names};
 use super::store::{Cursor, OperationFilter};
-use crate::clock::from_proto_duration;
 use crate::page::{self, PageToken};
 use crate::status::{Failure, Violations};
+use crate::wait::wait_time;
 
-/// How long a wait takes when its request does not say.
-pub(super) const WAIT_DEFAULT: Duration = Duration::from_secs(30);
-/// How long a wait may take.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(600);
 /// The length of a UUID as ids are written.
 const ID_BYTES: usize = 36;
 
@@ -52,13 +48,12 @@ pub(super) fn wait(
 ) -> Result<(String, Duration), Failure> {
     let mut violations = Violations::new();
     let id = read_id(id, &mut violations);
-    let limit = timeout.map_or(Some(WAIT_DEFAULT), from_proto_duration);
-    let limit = limit.filter(|limit| *limit <= WAIT_MAX);
-    if limit.is_none() {
-        violations.add("timeout", "must be 0 to 10 minutes; wait again after that");
-    }
+    let limit = wait_time(timeout).unwrap_or_else(|fault| {
+        violations.add("timeout", fault);
+        Duration::ZERO
+    });
     violations.finish()?;
-    Ok((id, limit.unwrap_or(WAIT_DEFAULT)))
+    Ok((id, limit))
 }
 
 /// The page, or every fault of the request.
@@ -78,6 +73,7 @@ pub(super) fn page(request: &ListOperationsRequest) -> Result<Wanted, Failure> {
         violations.add(&format!("kinds[{at}]"), fault);
         BTreeSet::new()
     });
+    let kinds = (!kinds.is_empty()).then_some(kinds);
     let filter = OperationFilter { states, kinds };
     // As text: what selects the operations, and nothing else.
     let made_for = format!("ListOperations {filter:?}").into_bytes();

@@ -2,6 +2,7 @@
 //! to stop, how far it is is noted now and then, and its end is written once.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::database::DatabaseError;
+use crate::migrate::Stop;
 use crate::shutdown::Shutdown;
 use crate::status::{Failure, error_chain};
 
@@ -80,6 +82,21 @@ impl Steps {
         ControlFlow::Continue(())
     }
 
+    /// Waits until the work is to stop, to be selected on beside what it waits
+    /// for. Without that it never returns.
+    pub async fn cancelled(&self) {
+        tokio::select! {
+            () = self.cancel.cancelled() => {}
+            () = self.shutdown.requested() => {}
+        }
+    }
+
+    /// The same question for work that is not told of its steps.
+    pub fn stop(&self) -> Stop {
+        let steps = self.clone();
+        Arc::new(move || steps.pass().is_break())
+    }
+
     /// [`Steps::pass`] for `?`.
     ///
     /// # Errors
@@ -111,29 +128,56 @@ impl Operations {
             steps.go_on()?;
             work(steps).await
         });
-        let done = self.noting_progress(&running, work.catch_unwind()).await;
+        let work = work.catch_unwind();
+        let done = tokio::select! {
+            biased;
+            done = work => done,
+            never = self.keep_noting_progress(&running) => match never {},
+        };
         let done = done.unwrap_or_else(|_| {
             tracing::error!(operation.id = id, "an operation panicked");
             Err(Failure::internal().into())
         });
-        match self.ended(&running, done) {
-            None => tracing::info!(operation.id = id, "an operation is left to the next start"),
-            Some(ended) => self.write_end(&running, ended).await,
-        }
-        self.lock().remove(&id);
+        self.finish(&running, done).await;
         drop(slot);
     }
 
-    /// Runs the work, and notes how far it is every while.
-    async fn noting_progress<T>(&self, running: &Running, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
+    /// Writes how the work of an operation ended, or that it is to go on with
+    /// the next start.
+    pub(super) async fn finish(
+        &self,
+        running: &Running,
+        done: Result<OperationResult, Unfinished>,
+    ) {
+        let id = running.now.borrow().id.clone();
+        match self.ended(running, done) {
+            None => {
+                tracing::info!(operation.id = id, "an operation is left to the next start");
+                self.give_start_back(id.clone()).await;
+            }
+            Some(ended) => self.write_end(running, ended).await,
+        }
+        self.lock().remove(&id);
+    }
+
+    /// A start that a stop in order has ended says nothing against the operation.
+    async fn give_start_back(&self, id: String) {
+        let give = move |connection: &mut SqliteConnection| store::give_start_back(connection, &id);
+        if let Err(error) = self.0.database.write("give_start_back", give).await {
+            // Some starts too many end it only when there are many of them.
+            let error = error_chain(&error);
+            tracing::warn!(
+                error,
+                "a start of an operation that does not count was counted"
+            );
+        }
+    }
+
+    /// Notes how far the work is every while, one note at a time, beside the work.
+    async fn keep_noting_progress(&self, running: &Running) -> Infallible {
         let mut noted: Option<OperationProgress> = None;
         loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = self.0.clock.sleep(PROGRESS_NOTED_EVERY) => {}
-            }
+            self.0.clock.sleep(PROGRESS_NOTED_EVERY).await;
             let now = running.now.borrow().clone();
             if let Some(progress) = now.progress
                 && noted.as_ref() != Some(&progress)

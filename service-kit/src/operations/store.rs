@@ -72,11 +72,23 @@ pub(super) struct Left {
     pub(super) epoch: String,
 }
 
-/// Which operations are listed; what is empty does not filter.
+/// Which operations are listed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OperationFilter {
+    /// Of these states; of all when there is none.
     pub(super) states: BTreeSet<OperationState>,
-    pub(super) kinds: BTreeSet<OperationKind>,
+    /// Of these kinds; of all, unknown ones included, when that is not said.
+    pub(super) kinds: Option<BTreeSet<OperationKind>>,
+}
+
+impl OperationFilter {
+    /// Leaves out what is not of a library.
+    pub(super) fn only_of_library(&mut self) {
+        let asked = self.kinds.take();
+        let mut kinds = asked.unwrap_or_else(|| OperationKind::ALL.into());
+        kinds.retain(|kind| kind.is_of_library());
+        self.kinds = Some(kinds);
+    }
 }
 
 /// Where a page ended: when its last operation was asked for, and its id.
@@ -90,15 +102,13 @@ pub(super) fn cursor_of(operation: &Operation) -> Cursor {
 /// Writes a row that has begun once, in the present life of the database.
 pub(super) fn insert(
     connection: &mut SqliteConnection,
-    id: &str,
+    operation: &Operation,
     new: &NewOperation,
     epoch: &str,
-    now: DateTime<Utc>,
 ) -> Result<(), DatabaseError> {
-    let now = to_text(now);
     diesel::insert_into(operations::table)
         .values((
-            operations::id.eq(id),
+            operations::id.eq(&operation.id),
             operations::kind.eq(new.kind.as_str()),
             operations::state.eq(RUNNING),
             operations::target.eq(&new.target),
@@ -106,9 +116,9 @@ pub(super) fn insert(
             operations::key_id.eq(&new.caller.key_id),
             operations::caller.eq(&new.caller.name),
             operations::request_id.eq(&new.request_id),
-            operations::created_at.eq(&now),
-            operations::updated_at.eq(&now),
-            operations::starts.eq(1),
+            operations::created_at.eq(to_text(operation.created_at)),
+            operations::updated_at.eq(to_text(operation.updated_at)),
+            operations::starts.eq(operation.starts),
             operations::epoch.eq(epoch),
         ))
         .execute(connection)?;
@@ -128,22 +138,23 @@ pub(super) fn find(
     Ok(row.map(from_row))
 }
 
-/// The operation that a key began with that id of its own.
+/// The id of the operation that a key began with that id of its own, and what it
+/// asked for then.
 pub(super) fn find_repeated(
     connection: &mut SqliteConnection,
     key_id: Option<&str>,
     kind: OperationKind,
     request_id: &str,
-) -> Result<Option<Operation>, DatabaseError> {
+) -> Result<Option<(String, String)>, DatabaseError> {
     // The expression is that of the index.
     let row = operations::table
         .filter(sql::<Bool>("ifnull(key_id, '') = ").bind::<Text, _>(key_id.unwrap_or_default()))
         .filter(operations::kind.eq(kind.as_str()))
         .filter(operations::request_id.eq(request_id))
-        .select(Row::as_select())
+        .select((operations::id, operations::request_json))
         .first(connection)
         .optional()?;
-    Ok(row.map(from_row))
+    Ok(row)
 }
 
 /// The newest operations that fit, behind a place, at most `limit`.
@@ -162,8 +173,8 @@ pub(super) fn page(
         let states = filter.states.iter().map(|state| state.as_str());
         query = query.filter(operations::state.eq_any(states));
     }
-    if !filter.kinds.is_empty() {
-        let kinds = filter.kinds.iter().map(|kind| kind.as_str());
+    if let Some(kinds) = &filter.kinds {
+        let kinds = kinds.iter().map(|kind| kind.as_str());
         query = query.filter(operations::kind.eq_any(kinds));
     }
     if let Some((at, id)) = behind {
@@ -216,6 +227,17 @@ pub(super) fn begin_again(
     Ok(())
 }
 
+/// Notes that a start came to nothing through no fault of the operation.
+pub(super) fn give_start_back(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<(), DatabaseError> {
+    diesel::update(running(id).filter(operations::starts.gt(0)))
+        .set(operations::starts.eq(operations::starts - 1))
+        .execute(connection)?;
+    Ok(())
+}
+
 /// Notes how far a running operation is.
 pub(super) fn note_progress(
     connection: &mut SqliteConnection,
@@ -256,6 +278,7 @@ pub(super) fn end(
     kept: usize,
 ) -> Result<(), DatabaseError> {
     let error = ended.error.as_ref();
+    let cancel_requested_at = ended.cancel_requested_at.map(to_text);
     let result_json = ended.result.as_ref().map(record::to_json).transpose();
     let result_json = result_json.map_err(|error| DatabaseError::Io(error.to_string()))?;
     diesel::update(running(&ended.id))
@@ -263,6 +286,8 @@ pub(super) fn end(
             operations::state.eq(ended.state.as_str()),
             operations::updated_at.eq(to_text(ended.updated_at)),
             operations::ended_at.eq(ended.ended_at.map(to_text)),
+            // A wish that is in the row alone stays there.
+            cancel_requested_at.map(|at| operations::cancel_requested_at.eq(at)),
             ended.progress.as_ref().map(progress_of),
             operations::error_code.eq(error.map(|failure| failure.code() as i32)),
             operations::error_reason.eq(error.map(Failure::reason)),
@@ -272,7 +297,8 @@ pub(super) fn end(
         .execute(connection)?;
     let gone: Vec<String> = operations::table
         .filter(operations::state.ne(RUNNING))
-        .order((operations::ended_at.desc(), operations::id.desc()))
+        // By id, which is the order of their beginnings and that of lists.
+        .order(operations::id.desc())
         .offset(i64::try_from(kept).unwrap_or(i64::MAX))
         .limit(-1)
         .select(operations::id)

@@ -1,6 +1,8 @@
 //! Owns what becomes of operations that a stop or a kill left running: they are
 //! begun again, unless that makes no sense any more.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use diesel::SqliteConnection;
 use tonic::Code;
@@ -22,8 +24,10 @@ pub const OPERATION_KEEPS_ENDING: &str = "OPERATION_KEEPS_ENDING";
 /// over.
 pub const OPERATION_RESTORED: &str = "OPERATION_RESTORED";
 
-/// An operation that is to be begun again with [`Operations::resume`].
+/// An operation that is to be begun again with [`Operations::resume`]; one that
+/// is dropped instead stays running, and nobody works on it.
 #[derive(Debug)]
+#[must_use = "it stays running for good unless it is resumed"]
 pub struct TakenUp {
     /// What it does.
     pub kind: OperationKind,
@@ -32,6 +36,11 @@ pub struct TakenUp {
 }
 
 impl TakenUp {
+    /// What was asked for: the `request_json` that it was begun with.
+    pub fn request(&self) -> &str {
+        &self.request_json
+    }
+
     /// A text of what was asked for; empty when it is not there.
     pub fn asked(&self, field: &str) -> String {
         let asked: serde_json::Value = serde_json::from_str(&self.request_json).unwrap_or_default();
@@ -80,9 +89,17 @@ impl Operations {
     {
         let operations = self.clone();
         self.0.shutdown.spawn("operation", async move {
-            // Nobody closes the semaphore, so that this is a place.
-            if let Ok(slot) = operations.0.slots.clone().acquire_owned().await {
-                operations.run(taken.running, slot, work).await;
+            let TakenUp { kind, running, .. } = taken;
+            let slots = Arc::clone(operations.slots(kind));
+            let slot = tokio::select! {
+                biased;
+                slot = slots.acquire_owned() => slot.ok(),
+                () = running.cancel.cancelled() => None,
+                () = operations.0.shutdown.requested() => None,
+            };
+            match slot {
+                Some(slot) => operations.run(running, slot, work).await,
+                None => operations.finish(&running, Err(Unfinished::Stopped)).await,
             }
         });
     }

@@ -150,8 +150,8 @@ impl Acceptor {
         match (admitted, self.audited(&request)) {
             (Err(failure), call) => refused(failure, call),
             (Ok(()), None) => routed(routes, request).await,
-            (Ok(()), Some(call)) if self.guard.is_administrative(request.uri().path()) => {
-                self.administrative(routes, request, call).await
+            (Ok(()), Some(call)) if self.guard.is_noted(request.uri().path()) => {
+                self.noted(routes, request, call).await
             }
             (Ok(()), Some(call)) => {
                 let response = routed(routes, request).await;
@@ -163,7 +163,7 @@ impl Acceptor {
 
     /// Runs a call to its end, whether or not its caller waits for it, so that
     /// what it did is always noted; the answer goes out after that.
-    async fn administrative(
+    async fn noted(
         &self,
         routes: Routes,
         mut request: Request<Body>,

@@ -23,6 +23,11 @@ fn go_on(_: CopyProgress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
+/// For a copy whose check goes on to its end.
+fn never() -> service_kit::migrate::Stop {
+    std::sync::Arc::new(|| false)
+}
+
 #[tokio::test]
 async fn it_is_one_moment_of_a_database_that_goes_on() {
     let place = at_first();
@@ -32,7 +37,7 @@ async fn it_is_one_moment_of_a_database_that_goes_on() {
     note(&database, "acknowledged before").await.unwrap();
     let path = place.path.clone();
     let backing_up = tokio::task::spawn_blocking(move || {
-        back_up_running(&path, "mobilesd_jobs", noon(), &mut go_on)
+        back_up_running(&path, "mobilesd_jobs", noon(), &never(), &mut go_on)
     });
     let mut written = 0;
     while !backing_up.is_finished() {
@@ -74,7 +79,8 @@ fn only_its_owner_may_read_it_and_nothing_unfinished_stays() {
     let left = place.folder.path().join(format!("{NAME}.partial"));
     std::fs::write(&left, "half").unwrap();
     let _database = place.open();
-    let backup = back_up_running(&place.path, "mobilesd_jobs", noon(), &mut go_on).unwrap();
+    let backup =
+        back_up_running(&place.path, "mobilesd_jobs", noon(), &never(), &mut go_on).unwrap();
     let file = place.folder.path().join(&backup.name);
     let mode = std::fs::metadata(file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -92,7 +98,8 @@ fn a_database_with_broken_references_is_no_backup() {
         .unwrap();
     let _database = place.open();
     let before = place.files();
-    let failed = back_up_running(&place.path, "mobilesd_jobs", noon(), &mut go_on).unwrap_err();
+    let failed =
+        back_up_running(&place.path, "mobilesd_jobs", noon(), &never(), &mut go_on).unwrap_err();
     assert!(failed.reason.contains("missing ones"), "{failed}");
     assert_eq!(place.files(), before);
 }
@@ -110,7 +117,7 @@ fn it_is_the_moment_before_the_first_step_whatever_is_written_and_checkpointed_b
         .unwrap();
     let before = place.notes();
     let mut steps = 0;
-    let backup = back_up_running(&place.path, "mobilesd_jobs", noon(), &mut |_| {
+    let backup = back_up_running(&place.path, "mobilesd_jobs", noon(), &never(), &mut |_| {
         steps += 1;
         // Rows all over the file, so that a page of a later moment would be noticed.
         writer
@@ -137,11 +144,17 @@ fn it_tells_how_far_it_is_and_what_is_told_is_in_the_file() {
     place.raw().batch_execute(ROWS).unwrap();
     let unfinished = place.folder.path().join(format!("{NAME}.partial"));
     let mut told = Vec::new();
-    let backup = back_up_running(&place.path, "mobilesd_jobs", noon(), &mut |progress| {
-        let in_file = std::fs::metadata(&unfinished).unwrap().len();
-        told.push((progress, in_file));
-        ControlFlow::Continue(())
-    })
+    let backup = back_up_running(
+        &place.path,
+        "mobilesd_jobs",
+        noon(),
+        &never(),
+        &mut |progress| {
+            let in_file = std::fs::metadata(&unfinished).unwrap().len();
+            told.push((progress, in_file));
+            ControlFlow::Continue(())
+        },
+    )
     .unwrap();
     let total_bytes = backup.size_bytes;
     let mut done_bytes = 0;
@@ -166,27 +179,34 @@ fn one_that_is_cancelled_says_so_and_leaves_nothing() {
     let before = place.files();
     // Before the first page, in the middle, and when only the check is left.
     for share in [0.0, 0.5, 1.0] {
-        let failed = back_up_running(&place.path, "mobilesd_jobs", noon(), &mut |progress| {
-            #[expect(clippy::cast_precision_loss, reason = "a few megabytes")]
-            let done = progress.done_bytes as f64 / progress.total_bytes as f64;
-            if done >= share {
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })
+        let failed = back_up_running(
+            &place.path,
+            "mobilesd_jobs",
+            noon(),
+            &never(),
+            &mut |progress| {
+                #[expect(clippy::cast_precision_loss, reason = "a few megabytes")]
+                let done = progress.done_bytes as f64 / progress.total_bytes as f64;
+                if done >= share {
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            },
+        )
         .unwrap_err();
         assert!(failed.cancelled, "{failed}");
         assert!(failed.to_string().contains("cancelled"), "{failed}");
         assert_eq!(place.files(), before);
     }
-    back_up_running(&place.path, "mobilesd_jobs", noon(), &mut go_on).unwrap();
+    back_up_running(&place.path, "mobilesd_jobs", noon(), &never(), &mut go_on).unwrap();
 }
 
 #[test]
 fn it_is_one_file_that_is_read_without_any_beside_it() {
     let place = at_first();
     let _database = place.open();
-    let backup = back_up_running(&place.path, "mobilesd_jobs", noon(), &mut go_on).unwrap();
+    let backup =
+        back_up_running(&place.path, "mobilesd_jobs", noon(), &never(), &mut go_on).unwrap();
     let file = place.folder.path().join(&backup.name);
     // Write and read version of a rollback journal (https://sqlite.org/fileformat2.html).
     assert_eq!(std::fs::read(&file).unwrap()[18..20], [1, 1]);
@@ -217,7 +237,8 @@ fn what_an_adoption_removed_and_has_yet_to_scrub_is_not_in_it() {
             .any(|it| it == SECRET.as_bytes())
     };
     assert!(holds_secret(&place.path));
-    let backup = back_up_running(&place.path, "mobilesd_jobs", noon(), &mut go_on).unwrap();
+    let backup =
+        back_up_running(&place.path, "mobilesd_jobs", noon(), &never(), &mut go_on).unwrap();
     let file = place.folder.path().join(&backup.name);
     assert!(!holds_secret(&file));
     assert_eq!(notes(&mut raw(&file)), place.notes());

@@ -68,6 +68,13 @@ fn it_is_one_file_and_never_replaces_another() {
 
 #[test]
 fn what_a_killed_backup_left_is_removed() {
+    // With a backup to be made, and with nothing to be done.
+    for migrations in [&[FIRST, SECOND][..], &[FIRST]] {
+        what_was_left_is_removed(migrations);
+    }
+}
+
+fn what_was_left_is_removed(migrations: &[crate::migrating::Source]) {
     let place = at_first();
     // Of other names than the next one has.
     let begin = "mobilesd_jobs_backup_2026-11-21T11-08-00-123Z.sqlite";
@@ -76,7 +83,7 @@ fn what_a_killed_backup_left_is_removed() {
     for left in &left {
         std::fs::write(left, "half").unwrap();
     }
-    run(&place, &[FIRST, SECOND]).unwrap();
+    run(&place, migrations).unwrap();
     assert!(!left.iter().any(|left| left.exists()));
 }
 

@@ -1,9 +1,13 @@
 //! AdminService over a real port and a real database.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use diesel_migrations::{EmbeddedMigration, EmbeddedMigrations, EmbeddedName, TomlMetadataWrapper};
-use service_kit::admin::{ADMIN_SERVICE, Admin, ServiceFacts, ServiceLimit};
+use prometheus_client::registry::Registry;
+use service_kit::admin::{ADMIN_RULES, ADMIN_SERVICE, Admin, ServiceFacts, ServiceLimit};
+use service_kit::audit::{Audit, AuditLimits};
+use service_kit::auth::Access;
 use service_kit::clock::{Clock, ManualClock, to_timestamp};
 use service_kit::database::{Database, DatabaseLock, DatabaseOptions};
 use service_kit::migrate::{MigrateOptions, Schema, migrate};
@@ -18,6 +22,7 @@ use tonic::Code;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 
+use crate::authentication_keys::KeyList;
 use crate::harness::{Port, soon};
 
 const NAME: &str = "notes_backup_1970-01-01T00-00-00-000Z.sqlite";
@@ -66,13 +71,32 @@ pub(crate) async fn administered() -> Administered {
 
 /// As after a start on what is in the folder.
 pub(crate) async fn administered_in(folder: TempDir) -> Administered {
+    administered_for(folder, None, false).await
+}
+
+/// The same with these keys, if any, and perhaps an audit.
+pub(crate) async fn administered_for(
+    folder: TempDir,
+    keys: Option<Arc<KeyList>>,
+    audited: bool,
+) -> Administered {
     let (clock, hand) = Clock::manual(chrono::DateTime::UNIX_EPOCH);
     let database = database(&folder.path().join("notes.sqlite"), &clock);
     let port = Port::starting(clock.clone(), |options| {
         options.service_names = vec![ADMIN_SERVICE, OPERATION_SERVICE];
         options.descriptor_sets = vec![stablequeue_proto::FILE_DESCRIPTOR_SET];
+        options.access = Access::new(&[]).with(&ADMIN_RULES);
     })
     .await;
+    if audited {
+        port.handle.audit_to(Audit::start(
+            database.clone(),
+            &AuditLimits::default(),
+            &mut Registry::default(),
+            &port.shutdown,
+            clock.clone(),
+        ));
+    }
     let facts = ServiceFacts {
         name: "note-service",
         version: "1.2.3",
@@ -85,7 +109,10 @@ pub(crate) async fn administered_in(folder: TempDir) -> Administered {
     let admin = Admin::new(facts, database.clone(), operations.clone(), clock.clone());
     admin.take_up_operations().await.unwrap();
     let routes = Routes::new(admin.server()).add_service(operations.server());
-    port.handle.open(routes).await;
+    match keys {
+        Some(keys) => port.handle.open_authenticated(routes, keys).await,
+        None => port.handle.open(routes).await,
+    }
     let channel = port.client().await.channel;
     let client = AdminServiceClient::new(channel.clone());
     Administered {

@@ -255,6 +255,9 @@ async fn backups_are_made_on_schedule_and_so_many_are_kept() {
         assert_eq!(listed(&mut all).await.first(), seen.last());
         all.hand.advance(HOUR);
     }
+    // Six hours apart, and none between.
+    let at = |hour| format!("notes_backup_1970-01-01T{hour:02}-00-00-000Z.sqlite");
+    assert_eq!(seen, [0, 6, 12, 18].map(at));
     let started = Instant::now();
     while listed(&mut all).await.len() > 2 {
         assert!(started.elapsed() < BOUND, "older ones stay");

@@ -61,7 +61,7 @@ pub(crate) async fn begun(all: &Administered) -> (String, mpsc::UnboundedSender<
             }
         }
     });
-    (begun.await.unwrap().now().id, sender)
+    (begun.await.unwrap().follow.now().id, sender)
 }
 
 pub(crate) async fn get(all: &mut Administered, id: &str) -> Operation {
@@ -339,7 +339,7 @@ async fn the_newest_thousand_that_ended_are_kept_and_those_that_run() {
                 (WITH RECURSIVE n (v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n LIMIT 1000) \
                 SELECT v FROM n); \
                 INSERT INTO operations (id, kind, state, created_at, updated_at) VALUES \
-                ('00000000-0000-7000-8000-00000000ffff', 'scan', 'running', \
+                ('00000000-0000-7000-8000-00000000ffff', 'moon walk', 'running', \
                 '1968-01-01T00:00:00.000Z', '1968-01-01T00:00:00.000Z')";
     write(&all, fill.to_owned()).await;
     soon(all.client.optimize(OptimizeRequest::default()))

@@ -13,11 +13,12 @@ use stablequeue_proto::FILE_DESCRIPTOR_SET;
 const READS: [&str; 6] = ["Check", "Get", "List", "Resolve", "Verify", "Wait"];
 /// First words of methods that say what is to hold, whatever held before, so
 /// that the second call finds nothing left to do.
-const SETTLED_BY_THE_FIRST: [&str; 7] = [
-    "Cancel", "Cordon", "Drain", "Optimize", "Probe", "Prune", "Uncordon",
-];
+const SETTLED_BY_THE_FIRST: [&str; 6] = ["Cancel", "Cordon", "Drain", "Probe", "Prune", "Uncordon"];
 /// The field by which a method knows its repetition.
 const REQUEST_ID: &str = "request_id";
+/// The field of methods that begin an operation: a second call begins another
+/// one, or is refused, and its request_id may be left out.
+const BACKGROUND: &str = "background";
 /// gRPC makes no more attempts than this, whatever a config says.
 const ATTEMPTS_MAX: u64 = 5;
 
@@ -51,14 +52,18 @@ fn first_word(method: &str) -> &str {
     &method[..end.unwrap_or(method.len())]
 }
 
-fn has_request_id(files: &[FileDescriptorProto], method: &MethodDescriptorProto) -> bool {
+fn asks_with(
+    files: &[FileDescriptorProto],
+    method: &MethodDescriptorProto,
+    field_name: &str,
+) -> bool {
     let wanted = method.input_type().trim_start_matches('.');
     let input = files
         .iter()
         .flat_map(|file| file.message_type.iter().map(move |each| (file, each)))
         .find(|(file, message)| wanted == format!("{}.{}", file.package(), message.name()));
     let (_, message) = input.unwrap();
-    message.field.iter().any(|field| field.name() == REQUEST_ID)
+    message.field.iter().any(|field| field.name() == field_name)
 }
 
 /// Every unary method that is declared, with whether it is safe to repeat.
@@ -76,7 +81,8 @@ fn unary_methods() -> Vec<(Name, bool)> {
                 let verb = first_word(method.name());
                 let safe = READS.contains(&verb)
                     || SETTLED_BY_THE_FIRST.contains(&verb)
-                    || has_request_id(&files, method);
+                    || asks_with(&files, method, REQUEST_ID);
+                let safe = safe && !asks_with(&files, method, BACKGROUND);
                 methods.push(((full.clone(), method.name().to_owned()), safe));
             }
         }

@@ -107,11 +107,11 @@ pub(crate) const JOBS: &[Rule] = &[
     rule("stablequeue.admin.v1.AdminService/PruneBackups", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/Optimize", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/ListAuditEvents", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/GetOperation", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/ListOperations", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/WatchOperation", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/WaitOperation", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/CancelOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/GetOperation", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/ListOperations", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WatchOperation", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WaitOperation", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/CancelOperation", ModelsWrite, MODELS_WRITE, About::NoJob),
 ];
 
 /// The methods of model-service.
@@ -143,9 +143,9 @@ pub(crate) const MODELS: &[Rule] = &[
     rule("stablequeue.admin.v1.AdminService/PruneBackups", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/Optimize", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/ListAuditEvents", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/GetOperation", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/ListOperations", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/WatchOperation", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/WaitOperation", Admin, ONLY_ADMIN, About::NoJob),
-    rule("stablequeue.admin.v1.OperationService/CancelOperation", Admin, ONLY_ADMIN, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/GetOperation", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/ListOperations", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WatchOperation", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/WaitOperation", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.admin.v1.OperationService/CancelOperation", ModelsWrite, MODELS_WRITE, About::NoJob),
 ];
