@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use service_kit::{clock::Clock, shutdown::Shutdown};
+use service_kit::clock::Clock;
 use stablequeue_proto::models::v1 as proto;
 use tokio::sync::watch;
 
@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod correction;
+mod watching;
 
 /// How long a call may take before model-service counts as not answering.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,13 +37,6 @@ const KEPT_MAX: usize = 65_536;
 const REFERENCES_MAX: usize = 256;
 /// Inventory items in one message.
 const ITEMS_PER_MESSAGE: usize = 1_000;
-/// The first wait before the watch is opened again.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-/// The longest wait before the watch is opened again.
-const RETRY_MOST: Duration = Duration::from_secs(15);
-/// How long the watch may be silent before it is opened again: model-service
-/// sends a sign of life every 15 seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
 
 /// A reference as model-service is asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +79,9 @@ pub enum Finding {
 /// Findings by server and reference.
 pub type Findings = HashMap<(String, Reference), Finding>;
 
+/// The same with when they were heard, in the time of the process.
+pub type Heard = HashMap<(String, Reference), (Finding, Duration)>;
+
 /// model-service did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -104,9 +101,9 @@ pub struct Availability {
     clock: Clock,
     board: Arc<Board>,
     hints: Arc<Hints>,
-    kept: Mutex<HashMap<(String, Reference), (Finding, Duration)>>,
+    kept: Mutex<Heard>,
     /// The newest answers, however old.
-    last: Mutex<Findings>,
+    last: Mutex<Heard>,
     /// Grows whenever what was kept is forgotten, so that an answer that was
     /// under way meanwhile is not kept.
     forgotten: AtomicU64,
@@ -141,19 +138,22 @@ impl Availability {
         references: &[Reference],
         servers: &[String],
     ) -> Result<Findings, Unavailable> {
-        let (mut findings, unknown) = self.take_kept(references, servers);
+        // Before anything is taken that a change may overtake.
         let before = self.forgotten.load(Ordering::Acquire);
+        let (mut findings, unknown) = self.take_kept(references, servers);
+        let mut answers = Findings::new();
         for chunk in unknown.chunks(REFERENCES_MAX) {
-            let answer = self.ask(chunk, servers).await.inspect_err(|error| {
+            let answer = self.ask_all(chunk, servers).await.inspect_err(|error| {
                 self.board
                     .model_service_failed(error.to_string(), self.clock.now());
             })?;
-            findings.extend(answer);
+            answers.extend(answer);
         }
         if !unknown.is_empty() {
             self.board.model_service_answered();
-            self.keep(&findings, before);
+            self.keep(&answers, before);
         }
+        findings.extend(answers);
         Ok(findings)
     }
 
@@ -184,23 +184,14 @@ impl Availability {
         (findings, unknown)
     }
 
-    fn keep(&self, findings: &Findings, before: u64) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() + findings.len() > KEPT_MAX {
-            last.clear();
-        }
-        last.extend(findings.clone());
-        drop(last);
+    fn keep(&self, answers: &Findings, before: u64) {
         let now = self.clock.monotonic();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut last, answers, now);
+        drop(last);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.forgotten.load(Ordering::Acquire) != before {
-            return;
-        }
-        if kept.len() + findings.len() > KEPT_MAX {
-            kept.clear();
-        }
-        for (key, finding) in findings {
-            kept.insert(key.clone(), (finding.clone(), now));
+        if self.forgotten.load(Ordering::Acquire) == before {
+            add(&mut kept, answers, now);
         }
     }
 
@@ -211,40 +202,56 @@ impl Availability {
         kept.clear();
     }
 
-    async fn ask(
+    /// Asks for all of them. A reference that model-service cannot even read
+    /// must not keep the others from their answers: the question is halved
+    /// until that one is alone, and no server has it. At most two questions
+    /// for each reference.
+    async fn ask_all(
         &self,
         references: &[Reference],
         servers: &[String],
     ) -> Result<Findings, Unavailable> {
+        let mut findings = Findings::new();
+        let mut parts = vec![references];
+        while let Some(part) = parts.pop() {
+            match (self.ask(part, servers).await, part) {
+                (Ok(answer), _) => findings.extend(found_in(answer, part)?),
+                (Err(status), [one]) if status.code() == tonic::Code::InvalidArgument => {
+                    tracing::warn!(reference = %one.text, %status, "model-service cannot read a reference; it counts as missing");
+                    let missing =
+                        |server: &String| ((server.clone(), one.clone()), Finding::Missing);
+                    findings.extend(servers.iter().map(missing));
+                }
+                (Err(status), _) if status.code() == tonic::Code::InvalidArgument => {
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    parts.extend([rest, first]);
+                }
+                (Err(status), _) => return Err(status.into()),
+            }
+        }
+        Ok(findings)
+    }
+
+    /// One question to model-service.
+    async fn ask(
+        &self,
+        references: &[Reference],
+        servers: &[String],
+    ) -> Result<proto::CheckAvailabilityResponse, tonic::Status> {
         let mut request = tonic::Request::new(proto::CheckAvailabilityRequest {
             references: references.iter().map(to_proto).collect(),
             servers: servers.to_vec(),
             max_age: None,
         });
         request.set_timeout(CALL_TIMEOUT);
-        let answer = tokio::time::timeout(
-            CALL_TIMEOUT,
-            self.client.clone().check_availability(request),
-        )
-        .await
-        .map_err(|_| Unavailable(format!("no answer within {CALL_TIMEOUT:?}")))??
-        .into_inner();
-        let mut findings = Findings::new();
-        for server in answer.servers {
-            if server.references.len() != references.len() {
-                return Err(Unavailable(
-                    "answered another number of references than asked; its version does not fit"
-                        .to_owned(),
-                ));
-            }
-            for (reference, found) in references.iter().zip(server.references) {
-                findings.insert(
-                    (server.server.clone(), reference.clone()),
-                    from_proto(found),
-                );
-            }
+        let mut client = self.client.clone();
+        let call = client.check_availability(request);
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
+            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Err(_) => Err(tonic::Status::deadline_exceeded(format!(
+                "no answer within {CALL_TIMEOUT:?}"
+            ))),
         }
-        Ok(findings)
     }
 
     /// Passes on the full inventory of a server.
@@ -280,61 +287,40 @@ impl Availability {
         self.forget();
         Ok(())
     }
+}
 
-    /// Follows what model-service tells of changes until the service stops;
-    /// opens the watch again, with growing waits, whenever it ends.
-    pub async fn watch(self: Arc<Self>, shutdown: Shutdown) {
-        let mut wait = RETRY_FIRST;
-        let stop = shutdown.token();
-        while !stop.is_cancelled() {
-            let outcome = tokio::select! {
-                () = stop.cancelled() => return,
-                outcome = self.watch_once(&mut wait) => outcome,
-            };
-            self.forget();
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "the watch on model-service ended");
-                self.board
-                    .model_service_failed(error.to_string(), self.clock.now());
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.clock.sleep(wait) => {}
-            }
-            wait = (wait * 2).min(RETRY_MOST);
+/// Adds answers to those that are kept, which begin anew when there are too
+/// many; never more than [`KEPT_MAX`].
+fn add(heard: &mut Heard, answers: &Findings, now: Duration) {
+    if heard.len().saturating_add(answers.len()) > KEPT_MAX {
+        heard.clear();
+    }
+    for (key, finding) in answers.iter().take(KEPT_MAX) {
+        heard.insert(key.clone(), (finding.clone(), now));
+    }
+}
+
+/// What an answer says of the references that were asked for.
+fn found_in(
+    answer: proto::CheckAvailabilityResponse,
+    references: &[Reference],
+) -> Result<Findings, Unavailable> {
+    let mut findings = Findings::new();
+    for server in answer.servers {
+        if server.references.len() != references.len() {
+            return Err(Unavailable(
+                "answered another number of references than asked; its version does not fit"
+                    .to_owned(),
+            ));
+        }
+        for (reference, found) in references.iter().zip(server.references) {
+            findings.insert(
+                (server.server.clone(), reference.clone()),
+                from_proto(found),
+            );
         }
     }
-
-    async fn watch_once(&self, wait: &mut Duration) -> Result<(), Unavailable> {
-        let request = proto::WatchAvailabilityRequest::default();
-        let mut client = self.client.clone();
-        let mut stream = tokio::time::timeout(CALL_TIMEOUT, client.watch_availability(request))
-            .await
-            .map_err(|_| Unavailable(format!("no answer within {CALL_TIMEOUT:?}")))??
-            .into_inner();
-        loop {
-            let message = tokio::time::timeout(SILENCE_MAX, stream.message())
-                .await
-                .map_err(|_| Unavailable(format!("silent for {SILENCE_MAX:?}")))??
-                .ok_or_else(|| Unavailable("it ended the watch".to_owned()))?;
-            use proto::watch_availability_response::Update;
-            match message.update {
-                Some(Update::Started(_)) => {
-                    *wait = RETRY_FIRST;
-                    tracing::info!("model-service answers");
-                    self.forget();
-                    self.board.model_service_answered();
-                    self.connections.send_modify(|count| *count += 1);
-                    self.hints.wake_dispatcher();
-                }
-                Some(Update::Event(_)) => {
-                    self.forget();
-                    self.hints.wake_dispatcher();
-                }
-                Some(Update::Heartbeat(_)) | None => {}
-            }
-        }
-    }
+    Ok(findings)
 }
 
 /// A reference as it is sent.
@@ -363,3 +349,7 @@ fn from_proto(found: proto::ReferenceAvailability) -> Finding {
         State::Unknown | State::Unspecified => Finding::Unknown,
     }
 }
+
+#[cfg(test)]
+#[path = "availability/tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::{
@@ -169,6 +170,16 @@ impl Board {
                     listed: None,
                 },
             );
+        }
+    }
+
+    /// Puts up the options that a server had before our first job; whatever
+    /// else changes at that moment stays.
+    pub fn keep_baseline(&self, alias: &str, base_url: &str, baseline: Option<Map<String, Value>>) {
+        if let Some(state) = self.write().get_mut(alias)
+            && state.server.base_url == base_url
+        {
+            state.server.baseline = baseline;
         }
     }
 

@@ -40,6 +40,9 @@ pub struct Pace {
     /// How long a server may have nothing of an attempt while its answer is
     /// still awaited, before the answer counts as lost.
     pub answer_grace: Duration,
+    /// How long a server that answers may fail to give the files of an attempt
+    /// that has ended there, before they count as lost.
+    pub fetch_most: Duration,
     /// Before the first retry; doubles with each, with full jitter.
     pub retry_first: Duration,
     /// The longest wait before a retry.
@@ -74,6 +77,7 @@ impl Default for Pace {
             sweep: Some(Duration::from_secs(30)),
             unknown_grace: Duration::from_secs(10),
             answer_grace: Duration::from_secs(30),
+            fetch_most: Duration::from_secs(600),
             retry_first: Duration::from_secs(1),
             retry_most: Duration::from_secs(60),
             breaker_first: Duration::from_secs(15),

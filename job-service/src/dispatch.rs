@@ -17,6 +17,7 @@ mod give;
 pub mod harvest;
 pub mod heal;
 pub mod housekeeping;
+pub mod lasting;
 pub mod lessons;
 pub mod monitor;
 pub mod observe;

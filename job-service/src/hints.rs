@@ -95,11 +95,14 @@ impl Hints {
         self.progress.subscribe()
     }
 
-    /// The attempt of this job is to end, and why is written in its row: it was
-    /// cancelled, or its time is up.
-    pub fn wish_to_cancel(&self, job_id: &str) {
+    /// The attempt of this job with this number is to end, and why is written in
+    /// the job's row: it was cancelled, or its time is up. A wish that comes late
+    /// does not end a later attempt.
+    pub fn wish_to_cancel(&self, job_id: &str, attempt: i32) {
         let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listener) = wishes.get(job_id) {
+        if let Some(listener) = wishes.get(job_id)
+            && listener.attempt == attempt
+        {
             listener.wish.cancel();
         }
     }
@@ -112,10 +115,11 @@ impl Hints {
             .contains_key(job_id)
     }
 
-    /// Begins to attend to a job whose attempt is under way, and to listen for
-    /// the wish to end it; until the guard is dropped.
-    pub fn attend(self: &Arc<Self>, job_id: &str) -> Attended {
+    /// Begins to attend to a job whose attempt of this number is under way, and
+    /// to listen for the wish to end it; until the guard is dropped.
+    pub fn attend(self: &Arc<Self>, job_id: &str, attempt: i32) -> Attended {
         let listener = Listener {
+            attempt,
             number: self.next_listener.fetch_add(1, Ordering::Relaxed),
             wish: CancellationToken::new(),
         };
@@ -134,6 +138,8 @@ impl Hints {
 /// Who listens for the wish to end one attempt.
 #[derive(Clone, Debug)]
 struct Listener {
+    /// Which attempt of the job.
+    attempt: i32,
     /// No other has it.
     number: u64,
     wish: CancellationToken,
@@ -177,11 +183,13 @@ mod tests {
     #[test]
     fn the_end_of_one_attempt_leaves_the_wish_of_the_next_alone() {
         let hints = Arc::new(Hints::default());
-        let first = hints.attend("job");
-        let second = hints.attend("job");
+        let first = hints.attend("job", 1);
+        let second = hints.attend("job", 2);
         drop(first);
         assert!(hints.is_attended("job"));
-        hints.wish_to_cancel("job");
+        hints.wish_to_cancel("job", 1);
+        assert!(!second.wish().is_cancelled(), "it came too late");
+        hints.wish_to_cancel("job", 2);
         assert!(second.wish().is_cancelled());
         drop(second);
         assert!(!hints.is_attended("job"));

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest as _, Sha256};
 
 pub use inspect::{ImageFacts, PIXEL_BYTES_MAX, inspect, look_at_header};
+pub use link::LinkError;
 use unused::Pins;
 pub use unused::{ImageFile, ImagePin};
 
@@ -174,8 +175,9 @@ impl ImageStore {
 
     /// Gives a staged image its lasting name. An equal file that is there
     /// already is kept. When this returns, the file survives a power cut, and
-    /// nothing removes it while its pin is held.
-    pub fn put(&self, staged: StagedImage) -> Result<StoredImage, ImageError> {
+    /// nothing removes it while its pin is held. Where it fails, the staged
+    /// image is whole and can be put again.
+    pub fn put(&self, staged: &StagedImage) -> Result<StoredImage, ImageError> {
         let pin = self.pins.pin(&staged.sha256);
         let target = self.path(&staged.sha256, staged.media_type);
         let folder = target.parent().unwrap_or(&self.dir);

@@ -141,21 +141,24 @@ pub(crate) fn pairs(line: &str) -> Vec<(&str, String)> {
 /// The next key, at least two characters of which the first is a word
 /// character, and what stands behind its colon.
 fn next_key(text: &str) -> Option<(&str, &str)> {
-    let colon = text.find(':')?;
     let in_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     let in_key = |letter: char| in_word(letter) || matches!(letter, ' ' | '-' | '/');
-    let before = &text[..colon];
-    let start = before
-        .char_indices()
-        .rev()
-        .take_while(|(_, letter)| in_key(*letter))
-        .filter(|(_, letter)| in_word(*letter))
-        .last()
-        .map(|(at, _)| at);
-    let after = &text[colon + 1..];
-    match start {
-        Some(start) if before[start..].chars().nth(1).is_some() => Some((&before[start..], after)),
-        _ => next_key(after),
+    let mut rest = text;
+    // Each round passes a colon.
+    loop {
+        let (before, after) = rest.split_once(':')?;
+        let start = before
+            .char_indices()
+            .rev()
+            .take_while(|(_, letter)| in_key(*letter))
+            .filter(|(_, letter)| in_word(*letter))
+            .last()
+            .map(|(at, _)| at);
+        let key = start.map_or("", |start| &before[start..]);
+        if key.chars().nth(1).is_some() {
+            return Some((key, after));
+        }
+        rest = after;
     }
 }
 

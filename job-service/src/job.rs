@@ -15,6 +15,9 @@ pub use words::{
     ModelRole, Verification,
 };
 
+/// Bytes that a job id may have; older ones are not all UUIDs.
+pub const JOB_ID_BYTES_MAX: usize = 128;
+
 /// A model that a job needs, as the job names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {

@@ -144,7 +144,8 @@ impl Jobs {
     pub async fn cancel(&self, id: &str) -> Result<Shown, Error> {
         let now = self.core.clock.now();
         let (viewer, job_id) = (Arc::clone(&self.viewer), id.to_owned());
-        self.core
+        let attempt = self
+            .core
             .database
             .write("cancel_job", move |conn| {
                 let job = ownership::changed(conn, &viewer, &job_id)?;
@@ -153,11 +154,13 @@ impl Jobs {
                     JobState::Processing => jobs::mark_cancel(conn, &job_id, now)?,
                     JobState::Completed | JobState::Failed | JobState::Cancelled => false,
                 };
-                Ok::<_, Error>(())
+                Ok::<_, Error>(job.attempt_number)
             })
             .await?;
         self.core.hints.job_changed(id);
-        self.core.hints.wish_to_cancel(id);
+        // Of the attempt that the write found: it may be over by now, and the
+        // job in its next run.
+        self.core.hints.wish_to_cancel(id, attempt);
         self.get(id).await
     }
 

@@ -13,7 +13,7 @@ use service_kit::database::Database;
 
 use crate::error::Error;
 use crate::generation_info::GenerationInfo;
-use crate::images::{ImageError, ImageStore, StoredImage};
+use crate::images::{ImageError, ImageStore, LinkError, StoredImage};
 use crate::infotext;
 use crate::job::{Image, ImageKind, Verification};
 use crate::store::images::{
@@ -27,6 +27,8 @@ const PAGE: i64 = 100;
 const PICTURES_MAX: usize = 256;
 /// Pictures that are missing, and ones that are refused, of which each is told.
 pub const LISTED_MAX: usize = 1_000;
+/// Bytes of a name that are told: a result may hold anything in its place.
+const NAME_BYTES_MAX: usize = 256;
 /// The seed of a picture of which nobody kept it: what Forge takes for any.
 const SEED_UNKNOWN: i64 = -1;
 /// Images of a job that ended elsewhere are of no attempt.
@@ -56,7 +58,7 @@ pub struct OlderImages {
 pub struct NamedPicture {
     /// The job.
     pub job_id: String,
-    /// The name.
+    /// The name, its first 256 bytes.
     pub name: String,
     /// Why it was not taken.
     pub reason: String,
@@ -166,22 +168,13 @@ fn taken(store: &ImageStore, folder: &Path, name: &Value) -> Result<Result<Taken
     match store.stage_link(&path) {
         Ok(mut staged) => {
             let text = staged.infotext.take();
-            Ok(Ok((store.put(staged)?, text)))
+            Ok(Ok((store.put(&staged)?, text)))
         }
-        Err(ImageError::Broken(why)) => Ok(Err(Left::Refused(why))),
-        Err(ImageError::Io(error)) if is_of_the_source(&error) => {
-            Ok(Err(Left::Refused(error.to_string())))
-        }
-        Err(error) => Err(error.into()),
+        Err(LinkError::Store(ImageError::Broken(why))) => Ok(Err(Left::Refused(why))),
+        Err(error @ LinkError::Source { .. }) => Ok(Err(Left::Refused(error.to_string()))),
+        // It would be the same for every picture.
+        Err(LinkError::Store(error)) => Err(error.into()),
     }
-}
-
-/// Whether reading the older file failed, and not writing ours.
-fn is_of_the_source(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
-    )
 }
 
 /// The file of that name in the folder, never one outside of it.
@@ -229,9 +222,11 @@ impl OlderImages {
 fn listed(list: &mut Vec<NamedPicture>, of: &OlderResult, name: &Value, reason: String) {
     if list.len() < LISTED_MAX {
         let said = name.as_str().map(str::to_owned);
+        let mut said = said.unwrap_or_else(|| name.to_string());
+        said.truncate(said.floor_char_boundary(NAME_BYTES_MAX));
         list.push(NamedPicture {
             job_id: of.job_id.clone(),
-            name: said.unwrap_or_else(|| name.to_string()),
+            name: said,
             reason,
         });
     }

@@ -12,6 +12,8 @@ use serde_json::{error::Category, value::RawValue};
 use sha2::{Digest as _, Sha256};
 use uuid::Builder;
 
+use crate::job::JOB_ID_BYTES_MAX;
+
 /// Bytes that the file may have.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Entries that it may have.
@@ -83,7 +85,7 @@ pub struct Entry<'a> {
 /// What an entry says of a job.
 #[derive(Clone, Debug, Default)]
 pub struct OlderJob<'a> {
-    /// Its id, or one made of its text where it has none.
+    /// Its id, or one made of its text where it has none that can be used.
     pub id: String,
     /// Values that are columns, by the name of the column, at most once each.
     pub columns: Vec<(&'static str, &'a str, ColumnValue)>,
@@ -171,7 +173,10 @@ fn job(text: &str) -> Result<OlderJob<'_>, String> {
         }
     }
     job.id = match job.columns.iter().find(|(name, _, _)| *name == ID) {
-        Some((_, _, ColumnValue::Text(id))) if !id.is_empty() => id.clone(),
+        // One that no call could name stays with the job as a value.
+        Some((_, _, ColumnValue::Text(id))) if (1..=JOB_ID_BYTES_MAX).contains(&id.len()) => {
+            id.clone()
+        }
         Some((_, _, ColumnValue::Integer(id))) => id.to_string(),
         _ => id_of(text),
     };

@@ -139,17 +139,23 @@ impl GenerationRequest {
         model_name(self.body.get("refiner_checkpoint"))
     }
 
-    /// Names in `<lora:NAME:…>` tags of the prompts; with repetitions.
-    fn lora_names(&self) -> impl Iterator<Item = &str> {
-        let prompts: &[&str] = match (self.flag("disable_extra_networks"), self.hires()) {
-            (true, _) => &[],
-            (false, true) => &PROMPTS,
-            (false, false) => &PROMPTS[..2],
-        };
+    /// The prompts whose `<lora:NAME:…>` tags count, by their fields.
+    fn lora_prompts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let prompts: &'static [&'static str] =
+            match (self.flag("disable_extra_networks"), self.hires()) {
+                (true, _) => &[],
+                (false, true) => &PROMPTS,
+                (false, false) => &PROMPTS[..2],
+            };
         prompts
             .iter()
-            .filter_map(|field| self.body.get(*field).and_then(Value::as_str))
-            .flat_map(lora_tags)
+            .filter_map(|field| Some((*field, self.body.get(*field)?.as_str()?)))
+    }
+
+    /// Names in the tags of the prompts; with repetitions.
+    fn lora_names(&self) -> impl Iterator<Item = &str> {
+        self.lora_prompts()
+            .flat_map(|(_, prompt)| lora_tags(prompt))
             .map(|tag| tag.name)
     }
 

@@ -1,7 +1,7 @@
 //! Starts and ends the service. The process (signals, exit codes) is
 //! `program`'s.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus_client::registry::Registry;
@@ -24,7 +24,7 @@ use crate::{
     board::Board,
     config::{self, Config, IMAGES_FOLDER},
     core::Core,
-    dispatch::{clients::Clients, dispatcher, housekeeping, lessons, recovery},
+    dispatch::{clients::Clients, dispatcher, housekeeping, lasting, lessons, recovery},
     error::Error,
     hints::Hints,
     images::ImageStore,
@@ -151,10 +151,10 @@ async fn begin(
     let keys = keys::load(config, address, database.clone(), clock.clone(), shutdown).await?;
     let core = core(config, opened, keys, metrics, clock, shutdown)?;
     let servers = Servers::new(Arc::clone(&core));
-    shutdown.spawn(
-        "watch_availability",
-        Arc::clone(&core.availability).watch(shutdown.clone()),
-    );
+    let (availability, stop) = (Arc::clone(&core.availability), shutdown.clone());
+    lasting::spawn(shutdown, clock, "watch_availability", move || {
+        Arc::clone(&availability).watch(stop.clone())
+    });
     take_up(config, &core, &servers).await?;
     let (admin, operations) = admin::begin(config, &limits, &core).await?;
     keys::begin(config, &core.keys, &admin, audit, shutdown);
@@ -171,6 +171,9 @@ async fn begin(
     })
 }
 
+/// A loop that goes on until the service stops.
+type Lasting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Takes up what an earlier process left, then begins what goes on without
 /// being asked.
 async fn take_up(config: &Config, core: &Arc<Core>, servers: &Servers) -> Result<(), StartError> {
@@ -180,9 +183,15 @@ async fn take_up(config: &Config, core: &Arc<Core>, servers: &Servers) -> Result
     lessons::recall(core).await?;
     recovery::run(core).await?;
     let shutdown = &core.shutdown;
-    shutdown.spawn("dispatcher", dispatcher::run(Arc::clone(core)));
-    shutdown.spawn("model_uses", model_uses::run(Arc::clone(core)));
-    shutdown.spawn("housekeeping", housekeeping::run(Arc::clone(core)));
+    let begin = |name, run: fn(Arc<Core>) -> Lasting| {
+        let core_of_loop = Arc::clone(core);
+        lasting::spawn(shutdown, &core.clock, name, move || {
+            run(Arc::clone(&core_of_loop))
+        });
+    };
+    begin("dispatcher", |core| Box::pin(dispatcher::run(core)));
+    begin("model_uses", |core| Box::pin(model_uses::run(core)));
+    begin("housekeeping", |core| Box::pin(housekeeping::run(core)));
     Ok(())
 }
 

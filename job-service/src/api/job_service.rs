@@ -247,13 +247,20 @@ impl JobService for JobApi {
         request: Request<proto::BatchRetryJobsRequest>,
     ) -> Result<Response<proto::BatchRetryJobsResponse>, Status> {
         let jobs = self.jobs(&request)?;
-        let BatchRetry { choice, request_id } =
-            parse_batch_retry(request.into_inner(), jobs.viewer().key_id())?;
+        let BatchRetry {
+            choice,
+            request_id,
+            made_for,
+        } = parse_batch_retry(request.into_inner(), jobs.viewer().key_id())?;
         let retried = jobs.retry_batch(choice, request_id).await;
         let (retried, sequence) = retried.map_err(status)?;
+        let next = retried.next.as_ref();
         Ok(Response::new(proto::BatchRetryJobsResponse {
             results: retried.results.into_iter().map(batch::retried).collect(),
-            more: retried.more,
+            more: next.is_some(),
+            next_page_token: next
+                .map(|place| PageToken::encode(&made_for, place))
+                .unwrap_or_default(),
             resume_token: self.token(sequence),
         }))
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use prost_types::Timestamp;
 use service_kit::{
-    clock::{from_proto_duration, from_timestamp},
+    clock::from_timestamp,
     page::{PageToken, page_size},
+    wait,
 };
 use stablequeue_proto::jobs::v1 as proto;
 use tonic::Status;
@@ -15,7 +16,7 @@ use tonic::Status;
 use super::{convert, status};
 use crate::{
     error::Error,
-    job::AppType,
+    job::{AppType, JOB_ID_BYTES_MAX},
     request::Violation,
     request_id::{RequestId, request_id_fault},
     store::jobs::{Cursor, JobFilter, JobOrder},
@@ -33,8 +34,12 @@ pub(super) use change::{Update, parse_update};
 pub(super) use retry::{BatchRetry, Retry, parse_batch_retry, parse_retry};
 pub(super) use submission::parse_submission;
 
-/// Bytes that a job id may have; older ones are not all UUIDs.
-const JOB_ID_BYTES_MAX: usize = 128;
+/// Bytes that the id of a batch may have.
+const BATCH_ID_BYTES_MAX: usize = 128;
+/// States that a filter names; there are fewer.
+const STATES_MAX: usize = 8;
+/// Paths of an update mask; there are fewer fields.
+const PATHS_MAX: usize = 32;
 /// The priorities there are.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// The limits that a job may set on its attempts.
@@ -47,10 +52,6 @@ const LABEL_KEY_BYTES_MAX: usize = 63;
 const LABEL_VALUE_BYTES_MAX: usize = 255;
 /// Bytes of `source_info`.
 const SOURCE_INFO_BYTES_MAX: usize = 1024;
-/// How long a wait lasts when it does not say.
-const WAIT_DEFAULT: Duration = Duration::from_secs(30);
-/// How long a wait may last.
-const WAIT_MAX: Duration = Duration::from_secs(600);
 
 pub(super) fn invalid(path: &str, description: &str) -> Status {
     status(Error::Invalid(vec![Violation::new(path, description)]))
@@ -65,17 +66,43 @@ pub(super) fn job_id(id: String) -> Result<String, Status> {
     Ok(id)
 }
 
+/// Whether a list is longer than any that means something, which is told once:
+/// its items are not looked at then.
+fn too_many(path: &str, items: usize, most: usize, violations: &mut Vec<Violation>) -> bool {
+    if items > most {
+        let words = format!("must have at most {most} items");
+        violations.push(Violation::new(path, words));
+    }
+    items > most
+}
+
+/// The fields that an update names, at most [`PATHS_MAX`].
+pub(super) fn mask_paths(
+    mask: prost_types::FieldMask,
+    violations: &mut Vec<Violation>,
+) -> Vec<String> {
+    match too_many("update_mask.paths", mask.paths.len(), PATHS_MAX, violations) {
+        true => Vec::new(),
+        false => mask.paths,
+    }
+}
+
+/// The id of a batch to filter by; empty for none.
+fn batch_id_of(id: String, violations: &mut Vec<Violation>) -> String {
+    if id.len() > BATCH_ID_BYTES_MAX {
+        let words = format!("must have at most {BATCH_ID_BYTES_MAX} bytes");
+        violations.push(Violation::new("batch_id", words));
+        return String::new();
+    }
+    id
+}
+
 pub(super) fn view(value: i32) -> Result<proto::JobView, Status> {
     proto::JobView::try_from(value).map_err(|_| invalid("view", &format!("{value} is not a view")))
 }
 
 pub(super) fn wait_time(timeout: Option<prost_types::Duration>) -> Result<Duration, Status> {
-    let Some(timeout) = timeout else {
-        return Ok(WAIT_DEFAULT);
-    };
-    from_proto_duration(&timeout)
-        .filter(|timeout| *timeout <= WAIT_MAX)
-        .ok_or_else(|| invalid("timeout", "must be 0 to 10 minutes"))
+    wait::wait_time(timeout.as_ref()).map_err(|fault| invalid("timeout", fault))
 }
 
 /// A request id, of the caller with this key; `None` for none.
@@ -183,6 +210,10 @@ pub(super) fn parse_list(request: proto::ListJobsRequest, viewer: &Viewer) -> Re
         proto::JobView::Basic
     });
     let mut parsed_states = Vec::new();
+    let states = match too_many("states", states.len(), STATES_MAX, &mut violations) {
+        true => Vec::new(),
+        false => states,
+    };
     for (at, value) in states.into_iter().enumerate() {
         let state = proto::JobState::try_from(value).ok();
         match state.and_then(convert::state_from_proto) {
@@ -198,7 +229,7 @@ pub(super) fn parse_list(request: proto::ListJobsRequest, viewer: &Viewer) -> Re
     let filter = JobFilter {
         states: parsed_states,
         target_server,
-        batch_id,
+        batch_id: batch_id_of(batch_id, &mut violations),
         whose: viewer.narrow(match key_id.as_str() {
             "" => Whose::Everybody,
             _ => Whose::Key(key_id),
@@ -262,3 +293,7 @@ pub(super) fn order_of(value: i32, violations: &mut Vec<Violation>) -> JobOrder 
         }
     }
 }
+
+#[cfg(test)]
+#[path = "parse/tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ use service_kit::{
     auth::Caller,
     page::{PageToken, page_size},
     status::Failure,
+    wait::{WAIT_DEFAULT, wait_time},
 };
 use stablequeue_proto::jobs::v1::{self as proto, server_service_server::ServerService};
 use tonic::{Request, Response, Status};
@@ -17,15 +18,8 @@ use crate::{
     store::servers::ServerChange,
 };
 
-/// Bytes of the reason for a cordon.
+/// Bytes of the reason for a cordon, also one for draining.
 const REASON_BYTES_MAX: usize = 1024;
-
-/// Bytes of the reason for draining.
-const DRAIN_REASON_BYTES_MAX: usize = 512;
-/// How long DrainServer waits when it is not told.
-const DRAIN_WAIT_DEFAULT: Duration = Duration::from_secs(30);
-/// The longest that DrainServer waits.
-const DRAIN_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// The handlers.
 pub(super) struct ServerApi {
@@ -223,8 +217,8 @@ impl ServerService for ServerApi {
         if let Some(fault) = alias_fault(&alias) {
             violations.push(Violation::new("alias", fault));
         }
-        if reason.len() > DRAIN_REASON_BYTES_MAX {
-            let words = format!("must have at most {DRAIN_REASON_BYTES_MAX} bytes");
+        if reason.len() > REASON_BYTES_MAX {
+            let words = format!("must have at most {REASON_BYTES_MAX} bytes");
             violations.push(Violation::new("reason", words));
         }
         let wait = drain_wait(timeout, &mut violations);
@@ -257,17 +251,10 @@ impl ServerService for ServerApi {
 
 /// How long to wait for a server to be drained.
 fn drain_wait(timeout: Option<prost_types::Duration>, violations: &mut Vec<Violation>) -> Duration {
-    let Some(timeout) = timeout else {
-        return DRAIN_WAIT_DEFAULT;
-    };
-    match Duration::try_from(timeout) {
-        Ok(wait) if wait <= DRAIN_WAIT_MAX => wait,
-        _ => {
-            let words = format!("must be 0 to {} seconds", DRAIN_WAIT_MAX.as_secs());
-            violations.push(Violation::new("timeout", words));
-            DRAIN_WAIT_DEFAULT
-        }
-    }
+    wait_time(timeout.as_ref()).unwrap_or_else(|fault| {
+        violations.push(Violation::new("timeout", fault));
+        WAIT_DEFAULT
+    })
 }
 
 fn invalid(violations: Vec<Violation>) -> Status {

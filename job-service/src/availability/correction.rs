@@ -6,20 +6,20 @@ use std::sync::PoisonError;
 
 use stablequeue_proto::models::v1 as proto;
 
-use super::{Availability, CALL_TIMEOUT, Finding, Findings, Reference, Unavailable, to_proto};
+use super::{Availability, CALL_TIMEOUT, Finding, Findings, Heard, Reference, Unavailable, add};
 
 impl Availability {
     /// What model-service said last of these references on this server,
-    /// however long ago.
+    /// however long ago, with when that was.
     #[must_use]
-    pub fn last_known(&self, server: &str, references: &[Reference]) -> Findings {
+    pub fn last_known(&self, server: &str, references: &[Reference]) -> Heard {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         references
             .iter()
             .filter_map(|reference| {
                 let key = (server.to_owned(), reference.clone());
-                let finding = last.get(&key)?.clone();
-                Some((key, finding))
+                let heard = last.get(&key)?.clone();
+                Some((key, heard))
             })
             .collect()
     }
@@ -58,7 +58,12 @@ impl Availability {
 
     fn remember_missing(&self, server: &str, reference: &Reference) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.insert((server.to_owned(), reference.clone()), Finding::Missing);
+        let missing = ((server.to_owned(), reference.clone()), Finding::Missing);
+        add(
+            &mut last,
+            &Findings::from([missing]),
+            self.clock.monotonic(),
+        );
     }
 
     /// The model that a reference stands for on a server.
@@ -67,18 +72,9 @@ impl Availability {
         server: &str,
         reference: &Reference,
     ) -> Result<Option<String>, Unavailable> {
-        let mut request = tonic::Request::new(proto::CheckAvailabilityRequest {
-            references: vec![to_proto(reference)],
-            servers: vec![server.to_owned()],
-            max_age: None,
-        });
-        request.set_timeout(CALL_TIMEOUT);
-        let mut client = self.client.clone();
-        let call = client.check_availability(request);
-        let answer = tokio::time::timeout(CALL_TIMEOUT, call)
-            .await
-            .map_err(|_| Unavailable(format!("no answer within {CALL_TIMEOUT:?}")))??
-            .into_inner();
+        let answer = self
+            .ask(std::slice::from_ref(reference), &[server.to_owned()])
+            .await?;
         let found = answer.servers.into_iter().flat_map(|one| one.references);
         let mut ids = found.map(|one| one.model_id).filter(|id| !id.is_empty());
         Ok(ids.next())

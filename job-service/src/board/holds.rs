@@ -105,17 +105,34 @@ impl Board {
 
     fn hold_by_busy(&self, target: &str) -> Option<Hold> {
         let servers = self.read();
-        let mut usable = servers
+        let usable: Vec<&ServerState> = servers
             .values()
             .filter(|state| target.is_empty() || state.server.alias == target)
-            .filter(|state| state.is_usable());
-        usable.all(|state| state.running_job.is_some()).then(|| {
-            hold(
-                HoldReason::ServerBusy,
-                "every server that may take it runs another job".to_owned(),
-            )
-        })
+            .filter(|state| state.is_usable())
+            .collect();
+        if usable.is_empty() || usable.iter().any(|state| state.is_free()) {
+            return None;
+        }
+        let message = if usable.iter().all(|state| state.running_job.is_some()) {
+            "every server that may take it runs another job".to_owned()
+        } else {
+            let words: Vec<String> = usable.into_iter().map(why_not_free).collect();
+            words.join("; ")
+        };
+        Some(hold(HoldReason::ServerBusy, message))
     }
+}
+
+/// Why a server takes no job now.
+fn why_not_free(state: &ServerState) -> String {
+    let alias = &state.server.alias;
+    if state.running_job.is_some() {
+        return format!("{alias} runs another job");
+    }
+    if state.clearing {
+        return format!("{alias} is being cleared after an attempt that was stopped or given up");
+    }
+    breaker_words(state).map_or_else(|| format!("{alias} takes no job now"), |(words, _)| words)
 }
 
 /// Several jobs failed in a row on every one of these.

@@ -171,7 +171,11 @@ fn open_breakers_hold_a_job_until_the_first_is_over() {
     let any = job("");
     assert_eq!(reason(&board, &any), None, "b takes it");
     board.occupy("b", "other");
-    assert_eq!(reason(&board, &any), None, "b is to be had again soon");
+    let hold = board.hold_of(&any).unwrap();
+    assert_eq!(hold.reason, HoldReason::ServerBusy);
+    for words in ["a gets no jobs", "b runs another job"] {
+        assert!(hold.message.contains(words), "{}", hold.message);
+    }
     open("b", 10, &board);
     let hold = board.hold_of(&any).unwrap();
     assert_eq!(hold.reason, HoldReason::CoolingDown);
@@ -208,4 +212,45 @@ fn a_job_that_goes_without_model_service_is_not_held_by_its_silence() {
         let held = reason(&board, &job) == Some(HoldReason::ModelServiceUnavailable);
         assert_eq!(held, wanted, "{policy:?}");
     }
+}
+
+#[test]
+fn a_server_that_is_cleared_holds_a_job_and_says_so() {
+    let board = Board::default();
+    ready("a", &board);
+    board.set_clearing("a", true);
+    let any = job("");
+    let hold = board.hold_of(&any).unwrap();
+    assert_eq!(hold.reason, HoldReason::ServerBusy);
+    assert!(
+        hold.message.contains("a is being cleared"),
+        "{}",
+        hold.message
+    );
+    ready("b", &board);
+    assert_eq!(reason(&board, &any), None, "b takes it");
+    board.set_clearing("a", false);
+    assert_eq!(reason(&board, &job("a")), None);
+}
+
+#[test]
+fn a_baseline_changes_nothing_else_of_its_server() {
+    let board = Board::default();
+    let mut fresh = server("a");
+    fresh.baseline = None;
+    board.put(fresh.clone());
+    // Somebody cordons it while its options are being kept.
+    board.put(Server {
+        cordoned: true,
+        ..fresh
+    });
+    board.keep_baseline("a", "http://elsewhere", Some(Map::new()));
+    assert_eq!(
+        board.get("a").unwrap().server.baseline,
+        None,
+        "of another one"
+    );
+    board.keep_baseline("a", "http://h", Some(Map::new()));
+    let state = board.get("a").unwrap();
+    assert!(state.server.cordoned && state.server.baseline.is_some());
 }

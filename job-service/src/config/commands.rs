@@ -38,7 +38,8 @@ pub struct MigrateArgs {
     pub migration: MigrationArgs,
     /// Then import the jobs of the file in which the earlier application kept
     /// them before it had a database: job_queue.json. Jobs that are there
-    /// already stay as they are.
+    /// already stay as they are; ones that were deleted stay so as long as the
+    /// history of events tells of it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["status", "dry_run", "to"])]
     pub import_json: Option<PathBuf>,
 }

@@ -20,6 +20,8 @@ use crate::{
     verify::without_hash,
 };
 
+use super::own_list;
+
 /// Titles that are named in the words of a hold.
 const CANDIDATES_SHOWN: usize = 8;
 /// Letters of an earlier failure that are named in the words of a hold.
@@ -297,10 +299,20 @@ fn unplaced(
             present.now.monotonic.saturating_sub(listed.at) <= present.fresh_for
         })
     };
+    // A listing that has it may be on its way to model-service.
+    let lacks = |state: &ServerState| {
+        let listed = state.listed.as_ref();
+        let needs = needs(job, state).unwrap_or_default();
+        listed.is_some_and(|listed| {
+            let mut found =
+                (needs.iter()).map(|need| own_list::find(&listed.listing, &Reference::from(need)));
+            found.any(|finding| finding == Finding::Missing)
+        })
+    };
     let nobody_has_it = fits.len() == candidates
         && fits
             .iter()
-            .all(|(state, fit)| matches!(fit, Fit::Lacks(_)) && is_fresh(state));
+            .all(|(state, fit)| matches!(fit, Fit::Lacks(_)) && is_fresh(state) && lacks(state));
     let hold = why_not(fits);
     match hold {
         Some((_, message))

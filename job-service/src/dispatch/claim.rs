@@ -78,7 +78,7 @@ fn new_token(job_id: &str, number: i32) -> String {
 
 /// Runs a claimed attempt in the background.
 pub(super) fn begin(core: &Arc<Core>, attempt: Attempt, state: Option<ServerState>) {
-    let attended = core.hints.attend(&attempt.job_id);
+    let attended = core.hints.attend(&attempt.job_id, attempt.number);
     core.shutdown.spawn(
         "attempt",
         supervise::run(Arc::clone(core), attempt, state, attended),

@@ -25,9 +25,9 @@ pub async fn pass(core: &Arc<Core>) -> Result<Option<Duration>, Error> {
         pending,
         processing,
     } = due;
-    for id in &processing {
-        // Its attempt reads from the row that it was not cancelled.
-        core.hints.wish_to_cancel(id);
+    for (id, attempt) in &processing {
+        // It reads from the row that its job was not cancelled.
+        core.hints.wish_to_cancel(id, *attempt);
     }
     let full = usize::try_from(AT_ONCE).is_ok_and(|most| pending.len() >= most);
     for id in pending {

@@ -14,7 +14,7 @@ use crate::{
     availability::Unavailable,
     core::Core,
     error::Error,
-    store::queue::{self, Place, QueuedJob},
+    store::queue::{self, Page, Place},
 };
 
 /// Pending jobs that are looked at together.
@@ -104,12 +104,13 @@ async fn pass(core: &Arc<Core>, passing: &mut Passing) -> Result<Option<Duration
     };
     while !desk.free.is_empty() {
         let page = read_page(core, after).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.place);
-        let whole = page.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
-        give(core, &mut desk, page).await?;
+        if page.last.is_none() {
+            break;
+        }
+        after = page.last;
+        give(core, &mut desk, page.jobs).await?;
         pages += 1;
-        if !whole || (desk.down.is_some() && pages >= PAGES_WITHOUT_ANSWERS) {
+        if !page.is_whole || (desk.down.is_some() && pages >= PAGES_WITHOUT_ANSWERS) {
             break;
         }
     }
@@ -132,13 +133,13 @@ async fn pass(core: &Arc<Core>, passing: &mut Passing) -> Result<Option<Duration
     Ok(earliest(due, over))
 }
 
-async fn read_page(core: &Core, after: Option<Place>) -> Result<Vec<QueuedJob>, Error> {
-    let (jobs, broken) = core
+async fn read_page(core: &Core, after: Option<Place>) -> Result<Page, Error> {
+    let page = core
         .database
         .read("queue_page", move |conn| queue::page(conn, after, PAGE))
         .await?;
-    for error in broken {
+    for error in &page.broken {
         tracing::error!(%error, "a pending job cannot be read and is passed over");
     }
-    Ok(jobs)
+    Ok(page)
 }

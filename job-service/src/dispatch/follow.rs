@@ -14,7 +14,7 @@ use super::{
     observe::{self, Seen},
     reconcile,
 };
-use crate::job::AttemptPhase;
+use crate::{job::AttemptPhase, request::REQUEST_PIXELS_MAX};
 
 /// Looks in a row that must fail before the outcome counts as unknown.
 const FAILURES_MAX: u32 = 5;
@@ -23,6 +23,12 @@ const PROCESS_EVERY: u32 = 10;
 /// After failed looks the next comes later: the wait is doubled so many times
 /// at most, so that calls do not pile up on a server that does not answer.
 const SILENT_DOUBLINGS_MAX: u32 = 4;
+
+/// How long a server may take to write a megapixel of its images into the
+/// answer, which begins to come only after that: it reports no work meanwhile.
+const ANSWER_PER_MEGAPIXEL: Duration = Duration::from_secs(2);
+/// Pixels.
+const MEGAPIXEL: f64 = 1_000_000.0;
 
 /// What a look found.
 #[derive(Debug)]
@@ -48,6 +54,8 @@ pub struct Follower<'a> {
     received_before: u64,
     /// Since when the server has had nothing of the attempt.
     nothing_since: Option<Duration>,
+    /// How long that may last before the answer counts as lost.
+    answer_grace: Duration,
 }
 
 impl<'a> Follower<'a> {
@@ -63,6 +71,10 @@ impl<'a> Follower<'a> {
             received,
             received_before: 0,
             nothing_since: None,
+            answer_grace: answer_grace(
+                context.core.pace.answer_grace,
+                context.request.pixels_of_all_images(),
+            ),
         }
     }
 
@@ -131,7 +143,7 @@ impl<'a> Follower<'a> {
         }
         if !seen.alive {
             let since = *self.nothing_since.get_or_insert(now);
-            if now.saturating_sub(since) >= self.context.core.pace.answer_grace {
+            if now.saturating_sub(since) >= self.answer_grace {
                 return Signal::Gone("the server has nothing of it and sent no answer".to_owned());
             }
             return Signal::GoOn;
@@ -164,8 +176,32 @@ impl<'a> Follower<'a> {
     }
 }
 
+/// How long an answer with so many pixels may take to begin.
+fn answer_grace(grace: Duration, pixels: u64) -> Duration {
+    // A limit on the pixels of a request keeps this in range.
+    #[expect(clippy::cast_precision_loss, reason = "a length of time")]
+    let megapixels = pixels.min(REQUEST_PIXELS_MAX) as f64 / MEGAPIXEL;
+    grace + ANSWER_PER_MEGAPIXEL.mul_f64(megapixels)
+}
+
 /// How long to wait before the next look after so many failed ones.
 #[must_use]
 pub fn silent_pace(pace: Duration, failures: u32) -> Duration {
     pace.saturating_mul(1 << failures.min(SILENT_DOUBLINGS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_with_many_pixels_may_take_longer_to_begin() {
+        let grace = Duration::from_secs(30);
+        assert_eq!(answer_grace(grace, 0), grace);
+        assert_eq!(answer_grace(grace, 1_000_000), Duration::from_secs(32));
+        // 128 images of 1024 x 1024.
+        let most = answer_grace(grace, REQUEST_PIXELS_MAX);
+        assert!(most > Duration::from_secs(290), "{most:?}");
+        assert_eq!(answer_grace(grace, u64::MAX), most);
+    }
 }

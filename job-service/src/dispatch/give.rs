@@ -61,7 +61,9 @@ pub(super) async fn give(
     let mut holds = Vec::new();
     let mut queue = VecDeque::from(jobs);
     while let Some(job) = queue.pop_front() {
-        let past = past::of(core, &job).await?;
+        let Some(past) = or_passed_over(&job, past::of(core, &job).await)? else {
+            continue;
+        };
         // Without a verdict it waits for model-service; the board tells so.
         let Some(verdict) = desk.judge(core, &answers, &job, &past) else {
             continue;
@@ -82,7 +84,8 @@ pub(super) async fn give(
                     continue;
                 }
                 let title = models.first().map(|model| model.title.clone());
-                if let Some(attempt) = claim(core, &job, &server, models, past.may_repeat).await? {
+                let claimed = claim(core, &job, &server, models, past.may_repeat).await;
+                if let Some(attempt) = or_passed_over(&job, claimed)?.flatten() {
                     desk.passing.forget(&job.id, at);
                     desk.free.remove(&server);
                     expect(core, &server, title);
@@ -94,10 +97,25 @@ pub(super) async fn give(
                 let hold = Some((HoldReason::CoolingDown, message));
                 note_hold(&mut holds, &job, hold, Some(until));
             }
-            Verdict::Fail { message } => fail(core, &job, message).await?,
+            Verdict::Fail { message } => {
+                or_passed_over(&job, fail(core, &job, message).await)?;
+            }
         }
     }
     write_holds(core, holds).await
+}
+
+/// What came of work for one job. What is wrong with its rows holds up nobody
+/// but itself: it is told, and the job is passed over.
+fn or_passed_over<T>(job: &QueuedJob, done: Result<T, Error>) -> Result<Option<T>, Error> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error @ Error::Database(_)) => Err(error),
+        Err(error) => {
+            tracing::error!(job.id = %job.id, %error, "a pending job is passed over");
+            Ok(None)
+        }
+    }
 }
 
 impl Desk<'_> {

@@ -138,13 +138,25 @@ pub async fn fetch_soon(context: &Context) -> Result<Option<Harvest>, Barren> {
     })
 }
 
+/// A file that was fetched and is still to be taken into the image store.
+/// Removed when dropped, whatever happened.
+struct FetchedFile(PathBuf);
+
+impl Drop for FetchedFile {
+    fn drop(&mut self) {
+        // It may never have been made; what could not be removed is swept at
+        // the next start.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Fetches one file, waiting for room on our disk. `None` when the server does
 /// not give it.
-async fn fetch_file(context: &Context, path: &str) -> Result<Option<PathBuf>, Barren> {
+async fn fetch_file(context: &Context, path: &str) -> Result<Option<FetchedFile>, Barren> {
     let mut told = Told::default();
     loop {
-        let sink = context.core.images.staging_path("fetched");
-        let error = match context.client.file(path, &sink).await {
+        let sink = FetchedFile(context.core.images.staging_path("fetched"));
+        let error = match context.client.file(path, &sink.0).await {
             Ok(Fetched::Found { .. }) => {
                 told.over(context, AttemptPhase::Saving).await;
                 return Ok(Some(sink));
@@ -159,18 +171,15 @@ async fn fetch_file(context: &Context, path: &str) -> Result<Option<PathBuf>, Ba
             Err(FetchFailure::Call(error)) => return Err(Barren::Unreachable(error)),
             Err(FetchFailure::Sink(error)) => error,
         };
-        // What could not be removed is swept at the next start.
-        let _ = tokio::fs::remove_file(&sink).await;
+        // A part of it takes no room while there is none.
+        drop(sink);
         room::wait(context, AttemptPhase::Saving, &mut told, &error.to_string()).await?;
     }
 }
 
-async fn stage_file(context: &Context, path: PathBuf) -> Result<StagedImage, Barren> {
+async fn stage_file(context: &Context, file: FetchedFile) -> Result<StagedImage, Barren> {
     with_room(context, AttemptPhase::Saving, move |core| {
-        let staged = core.images.stage_file(&path).map_err(full_or_failed)?;
-        // What could not be removed is swept at the next start.
-        let _ = std::fs::remove_file(&path);
-        Ok(staged)
+        core.images.stage_file(&file.0).map_err(full_or_failed)
     })
     .await
 }
@@ -196,12 +205,8 @@ async fn keep(
             .unwrap_or_default();
         let sample = at.saturating_sub(verified.samples.start);
         let seed = info.seeds.get(sample).copied().unwrap_or(context.job.seed);
-        let mut staged = Some(staged);
         let stored = with_room(context, AttemptPhase::Saving, move |core| {
-            match staged.take() {
-                Some(image) => core.images.put(image).map_err(full_or_failed),
-                None => Err(Full::Failed(broken("an image was lost while it was kept"))),
-            }
+            core.images.put(&staged).map_err(full_or_failed)
         })
         .await?;
         pins.push(Arc::clone(&stored.pin));

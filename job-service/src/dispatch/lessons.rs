@@ -237,9 +237,9 @@ fn suspect<'a>(failure: &Failure, job_id: &'a str) -> Option<Suspect<'a>> {
         (_, DISK_FULL) => None,
         // The pair cools down; other jobs do well there.
         (_, outcome::MODEL_UNREADABLE | outcome::OUT_OF_MEMORY) => None,
-        (_, outcome::POISONED) | (Refused, outcome::UNREACHABLE) => Some(Suspect::Server),
-        // Its health says so until its monitor finds it well.
-        (Refused, _) => None,
+        // Its health says so too, but a monitor may find it well whose probes
+        // pass where a generation is refused.
+        (_, outcome::POISONED) | (Refused, _) => Some(Suspect::Server),
         (RetryableError | BrokenAnswer | Lost | WrongModel | Abandoned, _) => {
             Some(Suspect::Job(job_id))
         }

@@ -12,7 +12,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::forge::{ForgeClient, Listing, ProbeFacts, ProbeFailure, ProbeFailureKind};
+use super::{
+    forge::{ForgeClient, Listing, ProbeFacts, ProbeFailure, ProbeFailureKind},
+    lasting,
+};
 use crate::{
     board::FAILURES_MAX,
     core::Core,
@@ -24,12 +27,8 @@ use crate::{
 };
 
 mod inventory;
+mod listing;
 
-use inventory::{generation_of, items_of};
-
-/// An inventory that did not change is passed on again after this time, so
-/// that it does not count as stale.
-const PUSH_AGAIN: Duration = Duration::from_secs(15 * 60);
 /// Requests to look at once that may wait.
 const REQUESTS_MAX: usize = 64;
 
@@ -67,6 +66,7 @@ impl Monitors {
             calls: Arc::clone(&calls),
             pushed: None,
             listed: None,
+            listing: None,
             connection: 0,
         };
         let handle = Handle {
@@ -76,7 +76,9 @@ impl Monitors {
         if let Some(old) = self.lock().insert(server.alias.clone(), handle) {
             old.stop.cancel();
         }
-        core.shutdown.spawn("monitor", monitor.run(stop));
+        lasting::spawn(&core.shutdown, &core.clock, "monitor", move || {
+            monitor.clone().run(stop.clone())
+        });
         Ok(())
     }
 
@@ -136,6 +138,7 @@ impl Monitors {
     }
 }
 
+#[derive(Clone)]
 struct Monitor {
     core: Arc<Core>,
     alias: String,
@@ -147,6 +150,8 @@ struct Monitor {
     pushed: Option<(String, Duration)>,
     /// When the server was last listed, and how many models it had.
     listed: Option<(Duration, usize)>,
+    /// What it listed then, for a model-service that did not take it.
+    listing: Option<Listing>,
     /// The connection to model-service that `pushed` belongs to.
     connection: u64,
 }
@@ -229,7 +234,9 @@ impl Monitor {
                 servers::keep_baseline(conn, &alias, &base_url, &baseline)
             })
             .await?;
-        self.core.board.put(server);
+        self.core
+            .board
+            .keep_baseline(&self.alias, &self.base_url, server.baseline);
         Ok(())
     }
 
@@ -286,109 +293,5 @@ impl Monitor {
             server: self.alias.clone(),
         };
         self.core.metrics.server_up.get_or_create(&label).set(up);
-    }
-
-    async fn list_when_due(&mut self, client: &ForgeClient) {
-        let now = self.core.clock.monotonic();
-        let asked = self
-            .calls
-            .relist
-            .swap(false, std::sync::atomic::Ordering::AcqRel);
-        let old = self
-            .listed
-            .is_none_or(|(at, _)| now.saturating_sub(at) >= self.core.pace.inventory);
-        if !asked && !old && self.pushed.is_some() {
-            return;
-        }
-        if asked {
-            if self
-                .calls
-                .push
-                .swap(false, std::sync::atomic::Ordering::AcqRel)
-            {
-                self.pushed = None;
-            }
-            self.refresh_when_idle(client).await;
-        }
-        match self.list_twice_when_less(client).await {
-            Ok(Some(listing)) => self.push(&listing).await,
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(server.alias = %self.alias, %error, "its models could not be listed");
-            }
-        }
-    }
-
-    /// Lets an idle server look at its folders, so that a file that was put
-    /// there since its start is listed. A busy one would keep us waiting.
-    async fn refresh_when_idle(&self, client: &ForgeClient) {
-        let ours = self.core.board.get(&self.alias);
-        if ours.is_none_or(|state| state.running_job.is_some()) {
-            return;
-        }
-        let idle = client.progress().await;
-        if !idle.is_ok_and(|progress| progress.is_idle()) {
-            return;
-        }
-        if let Err(error) = client.refresh().await {
-            tracing::warn!(server.alias = %self.alias, %error, "it did not look at its folders again");
-        }
-    }
-
-    /// Lists the server; when it has fewer models than before, a second look
-    /// must agree before anything counts as gone.
-    async fn list_twice_when_less(
-        &mut self,
-        client: &ForgeClient,
-    ) -> Result<Option<Listing>, super::forge::CallFailure> {
-        let listing = client.list_inventory().await?;
-        let count = listing.checkpoints.len() + listing.loras.len();
-        let less = self.listed.map_or(count == 0, |(_, before)| count < before);
-        if less {
-            self.core.clock.sleep(self.core.pace.second_look).await;
-            let again = client.list_inventory().await?;
-            if again != listing {
-                return Ok(None);
-            }
-        }
-        self.listed = Some((self.core.clock.monotonic(), count));
-        let at = self.core.clock.monotonic();
-        let board = &self.core.board;
-        board.put_listing(&self.alias, listing.clone(), at, false);
-        board.update_status(&self.alias, |status| {
-            status.checkpoint_count = listing.checkpoints.len();
-            status.lora_count = listing.loras.len();
-        });
-        Ok(Some(listing))
-    }
-
-    async fn push(&mut self, listing: &Listing) {
-        let items = items_of(listing);
-        let generation = generation_of(&items);
-        let now = self.core.clock.monotonic();
-        let known = self.pushed.as_ref().is_some_and(|(pushed, at)| {
-            *pushed == generation && now.saturating_sub(*at) < PUSH_AGAIN
-        });
-        if known {
-            return;
-        }
-        let pushed = self
-            .core
-            .availability
-            .push_inventory(&self.alias, &generation, items)
-            .await;
-        match pushed {
-            Ok(()) => {
-                self.pushed = Some((generation, now));
-                let at = self.core.clock.now();
-                self.core
-                    .board
-                    .update_status(&self.alias, |status| status.inventory_at = Some(at));
-            }
-            Err(error) => {
-                self.pushed = None;
-                tracing::warn!(server.alias = %self.alias, %error, "model-service did not take its inventory");
-            }
-        }
     }
 }

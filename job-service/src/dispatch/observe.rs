@@ -4,9 +4,9 @@
 
 use super::{
     context::Context,
-    forge::{CallFailure, GlobalProgress, TaskState},
+    forge::{CallFailure, ForgeClient, GlobalProgress, TaskState},
 };
-use crate::{hints::Progress, job::AttemptPhase};
+use crate::{hints::Progress, job::AttemptPhase, store::attempts};
 
 /// What a server says of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +24,19 @@ pub struct Seen {
 
 /// Asks the server about the attempt, and notes whether it answered.
 pub async fn observe(context: &Context) -> Result<(Seen, GlobalProgress), CallFailure> {
-    let found = ask(context).await;
+    let token = context.attempt.token.as_str();
+    let found = ask(&context.client, context.ui_mode, token).await;
     let now = context.core.clock.monotonic();
     match &found {
-        Ok((seen, _)) => {
+        Ok((seen, global)) => {
             context.traces.heard();
             context.traces.seen(seen.phase, now);
+            if seen.active {
+                context.traces.began_at(&global.job_timestamp);
+            }
+            if seen.alive {
+                note_process(context).await;
+            }
         }
         Err(_) => {
             context.traces.silent(now);
@@ -38,9 +45,15 @@ pub async fn observe(context: &Context) -> Result<(Seen, GlobalProgress), CallFa
     found
 }
 
-async fn ask(context: &Context) -> Result<(Seen, GlobalProgress), CallFailure> {
-    let global = context.client.progress().await?;
-    if !context.ui_mode {
+/// Asks a server about the task with this id; without ids about whatever runs
+/// there.
+pub async fn ask(
+    client: &ForgeClient,
+    ui_mode: bool,
+    token: &str,
+) -> Result<(Seen, GlobalProgress), CallFailure> {
+    let global = client.progress().await?;
+    if !ui_mode {
         // One job of ours at a time: what runs there is taken for it.
         let alive = !global.is_idle();
         let seen = Seen {
@@ -51,7 +64,7 @@ async fn ask(context: &Context) -> Result<(Seen, GlobalProgress), CallFailure> {
         };
         return Ok((seen, global));
     }
-    let task = context.client.task(&context.attempt.token).await?;
+    let task = client.task(token).await?;
     Ok((seen_by_id(&task, &global), global))
 }
 
@@ -80,6 +93,33 @@ fn phase_at_work(global: &GlobalProgress) -> AttemptPhase {
         AttemptPhase::Loading
     } else {
         AttemptPhase::Generating
+    }
+}
+
+/// Writes down which process has the attempt, once it is known there: the name
+/// on file is the one of the last probe, and the server may have restarted
+/// since. As well as can be: the attempt matters more.
+async fn note_process(context: &Context) {
+    if context.attempt.server_process.is_none() || !context.traces.is_first_sight() {
+        return;
+    }
+    let Ok(Some(process)) = context.client.app_id().await else {
+        return context.traces.not_sighted();
+    };
+    if Some(&process) == context.attempt.server_process.as_ref() {
+        return;
+    }
+    let fence = context.attempt.fence();
+    let written = context
+        .core
+        .database
+        .write("note_process", move |conn| {
+            attempts::note_process(conn, &fence, &process)
+        })
+        .await;
+    if let Err(error) = written {
+        context.traces.not_sighted();
+        tracing::warn!(job.id = %context.job.id, %error, "the process of an attempt could not be written");
     }
 }
 

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{context::Context, forge::Listing};
+use super::{
+    context::Context,
+    forge::{CallFailure, Listing},
+};
 use crate::{
     job::{AttemptOutcome, Endpoint},
-    outcome::Failure,
+    outcome::{Failure, UNREACHABLE},
     request::{MODULES_OPTION, SAME_MODULES},
 };
 
@@ -42,7 +45,8 @@ pub struct Lack {
 
 /// Looks through a server's lists before the attempt is sent there. When
 /// something is missing, the server is listed again first, unless that was
-/// done a short time ago. A server whose lists were never read is not refused.
+/// done a short time ago. A server whose lists were never read is not refused,
+/// and one that does not give them again is not judged by the old ones.
 pub async fn check(context: &Context) -> Option<Failure> {
     let (core, alias) = (&context.core, context.attempt.server.as_str());
     let listed = core.board.get(alias)?.listed?;
@@ -54,21 +58,38 @@ pub async fn check(context: &Context) -> Option<Failure> {
     if just_listed {
         return Some(failure(alias, &lack));
     }
-    if let Err(error) = context.client.refresh().await {
-        tracing::warn!(server.alias = alias, %error, "it did not look at its folders again");
-    }
+    // Its folders must have been looked at for the new lists to say what it
+    // lacks, unless it cannot do that at all.
+    let refreshed = match context.client.refresh().await {
+        Ok(()) => Ok(()),
+        Err(CallFailure::Status {
+            status: 400..=499, ..
+        }) => Ok(()),
+        Err(error) => Err(error),
+    };
     match context.client.list_inventory().await {
         Ok(listing) => {
             let lack = self::lack(context.job.endpoint, &context.body, &listing);
             let at = core.clock.monotonic();
-            core.board.put_listing(alias, listing, at, true);
-            lack.map(|lack| failure(alias, &lack))
+            core.board
+                .put_listing(alias, listing, at, refreshed.is_ok());
+            lack.map(|lack| match refreshed {
+                Ok(()) => failure(alias, &lack),
+                Err(error) => unsure(alias, &lack, &error),
+            })
         }
-        Err(error) => {
-            tracing::warn!(server.alias = alias, %error, "its lists could not be read again");
-            Some(failure(alias, &lack))
-        }
+        Err(error) => Some(unsure(alias, &lack, &error)),
     }
+}
+
+/// The server may have it by now and could not be asked: nothing was sent, and
+/// it is tried again.
+fn unsure(alias: &str, lack: &Lack, error: &CallFailure) -> Failure {
+    let message = format!(
+        "{}: {alias} did not list {:?} and could not be listed again: {error}",
+        lack.field, lack.name
+    );
+    Failure::new(AttemptOutcome::Refused, UNREACHABLE, &message)
 }
 
 fn failure(alias: &str, lack: &Lack) -> Failure {

@@ -5,6 +5,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
 use super::{choose, own_list};
@@ -75,8 +76,10 @@ impl<'a> Answers<'a> {
         for state in self.usable() {
             let references = needs(job, state);
             let last = (self.availability).last_known(&state.server.alias, &references);
-            let says = |finding: &Finding| !matches!(finding, Finding::Stale | Finding::Unknown);
-            findings.extend(last.into_iter().filter(|(_, finding)| says(finding)));
+            let holding = last.into_iter().filter_map(|(key, (finding, at))| {
+                still_holds(&finding, at, &key.1, state).then_some((key, finding))
+            });
+            findings.extend(holding);
         }
         findings
     }
@@ -103,6 +106,33 @@ impl<'a> Answers<'a> {
     }
 }
 
+/// Whether what model-service said then still holds. Beside a newer listing of
+/// the server only what is listed by the very title that was found: what was
+/// missing may be there by now.
+fn still_holds(
+    finding: &Finding,
+    heard_at: Duration,
+    reference: &Reference,
+    state: &ServerState,
+) -> bool {
+    if matches!(finding, Finding::Stale | Finding::Unknown) {
+        return false;
+    }
+    let newer = state.listed.as_ref().filter(|listed| listed.at > heard_at);
+    match (newer, finding) {
+        (None, _) => true,
+        (Some(listed), Finding::Available { title, .. }) => {
+            let found = Reference {
+                is_lora: reference.is_lora,
+                text: title.clone(),
+            };
+            let listed = own_list::find(&listed.listing, &found);
+            matches!(listed, Finding::Available { .. })
+        }
+        (Some(_), _) => false,
+    }
+}
+
 fn needs(job: &QueuedJob, state: &ServerState) -> Vec<Reference> {
     let needs = choose::needs(job, state).unwrap_or_default();
     needs.iter().map(Reference::from).collect()
@@ -124,3 +154,7 @@ fn references(board: &BTreeMap<String, ServerState>, jobs: &[QueuedJob]) -> Vec<
         .map(|(is_lora, text)| Reference { is_lora, text })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "questions/tests.rs"]
+mod tests;

@@ -42,6 +42,7 @@ pub async fn run(context: &Context, lost: Failure) -> Option<Ending> {
         context,
         phase: None,
         nothing_since: None,
+        unfetched: None,
         failures: 0,
     };
     loop {
@@ -109,6 +110,9 @@ struct Search<'a> {
     phase: Option<AttemptPhase>,
     /// Since when the server has had nothing of it.
     nothing_since: Option<Duration>,
+    /// Since when the server answers but does not give its files, and what it
+    /// said last instead.
+    unfetched: Option<(Duration, String)>,
     /// Looks in a row that were not answered.
     failures: u32,
 }
@@ -124,12 +128,18 @@ impl Search<'_> {
             // It may give its files all the same.
             Err(_) => harvest::fetch_soon(self.context).await,
         };
+        let unfetched = self.unfetched.take();
         match files {
             Ok(Some(harvest)) if self.context.wish.is_cancelled() => {
                 return Found::End(Ending::Cancelled(Some(harvest)));
             }
             Ok(Some(harvest)) => return Found::End(Ending::Completed(harvest)),
             Ok(None) => {}
+            Err(Barren::Unreachable(error)) if observed.is_ok() => {
+                let now = self.context.core.clock.monotonic();
+                let since = unfetched.map_or(now, |(since, _)| since);
+                self.unfetched = Some((since, error.to_string()));
+            }
             Err(Barren::Unreachable(_)) => return self.unknown().await,
             Err(Barren::Stopped) => return Found::Stopped,
             Err(Barren::ToldToEnd) => return Found::End(Ending::Cancelled(None)),
@@ -141,9 +151,32 @@ impl Search<'_> {
         let Ok((seen, global)) = observed else {
             return self.unknown().await;
         };
-        match observe::other_process(self.context).await {
+        let found = match observe::other_process(self.context).await {
             Some(why) => Found::Gone(why),
             None => self.weigh(seen, &global).await,
+        };
+        match found {
+            Found::Gone(why) => self.gone_unless_unfetched(why).await,
+            found => found,
+        }
+    }
+
+    /// It does not run any more. Where the server does not give its files for
+    /// a reason of its own, what was made may be there: it is asked again for
+    /// a while, unless nobody wants the job any more.
+    async fn gone_unless_unfetched(&mut self, why: String) -> Found {
+        let Some((since, error)) = &self.unfetched else {
+            return Found::Gone(why);
+        };
+        let core = &self.context.core;
+        let failing = core.clock.monotonic().saturating_sub(*since);
+        if self.context.wish.is_cancelled() || failing >= core.pace.fetch_most {
+            return Found::Gone(format!("{why}, and it did not give its files: {error}"));
+        }
+        self.failures = self.failures.saturating_add(1);
+        match self.enter(AttemptPhase::OutcomeUnknown).await {
+            Entered::Yes => Found::Again,
+            Entered::No => Found::Stopped,
         }
     }
 
@@ -199,6 +232,10 @@ impl Search<'_> {
     async fn unknown(&mut self) -> Found {
         self.failures = self.failures.saturating_add(1);
         self.nothing_since = None;
+        // Before it may end here: the row says then that it may still run.
+        if self.enter(AttemptPhase::OutcomeUnknown).await == Entered::No {
+            return Found::Stopped;
+        }
         let now = self.context.core.clock.monotonic();
         let silent = self.context.traces.silent(now);
         if self.context.wish.is_cancelled() && silent >= self.context.core.pace.unknown_grace {
@@ -209,10 +246,7 @@ impl Search<'_> {
             self.context.traces.leaves_behind();
             return Found::End(given_up(&self.context.attempt.server, silent));
         }
-        match self.enter(AttemptPhase::OutcomeUnknown).await {
-            Entered::Yes => Found::Again,
-            Entered::No => Found::Stopped,
-        }
+        Found::Again
     }
 
     async fn enter(&mut self, phase: AttemptPhase) -> Entered {

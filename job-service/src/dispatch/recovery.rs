@@ -66,7 +66,7 @@ struct Taken {
 impl Taken {
     fn new(core: &Arc<Core>, attempt: Attempt) -> Self {
         Self {
-            attended: core.hints.attend(&attempt.job_id),
+            attended: core.hints.attend(&attempt.job_id, attempt.number),
             seat: Seat::take(core, &attempt),
             attempt,
         }

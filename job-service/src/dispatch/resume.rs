@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    attempt,
+    attempt, clearing,
     context::{self, Context, Entered, Turn},
     reconcile,
     settle::Ending,
@@ -42,7 +42,14 @@ pub async fn run(core: Arc<Core>, attempt: Attempt, wish: CancellationToken, tur
     }
     let state = match server(&core, &loaded.job, &attempt, &wish).await {
         Ok(state) => state,
-        Err(ending) => return attempt::finish(&core, &loaded.job, &attempt, ending).await,
+        Err(ending) => {
+            let given_up = ending.is_some();
+            attempt::finish(&core, &loaded.job, &attempt, ending).await;
+            if given_up {
+                clearing::begin_unseen(&core, &attempt);
+            }
+            return;
+        }
     };
     match Context::of(&core, attempt.clone(), loaded, &state, wish) {
         Ok(mut context) => {
@@ -100,17 +107,19 @@ async fn server(
         }
         let silent = core.clock.monotonic().saturating_sub(began);
         let graced = silent >= core.pace.unknown_grace;
-        if graced && wish.is_cancelled() {
-            return Err(Some(Ending::Cancelled(None)));
-        }
-        if reconcile::is_too_long(job, silent) {
-            return Err(Some(reconcile::given_up(&attempt.server, silent)));
-        }
-        if graced && !told {
+        let too_long = reconcile::is_too_long(job, silent);
+        // Before it may end here: the row says then that it may still run.
+        if (graced || too_long) && !told {
             if context::enter(core, attempt, AttemptPhase::OutcomeUnknown).await == Entered::No {
                 return Err(None);
             }
             told = true;
+        }
+        if graced && wish.is_cancelled() {
+            return Err(Some(Ending::Cancelled(None)));
+        }
+        if too_long {
+            return Err(Some(reconcile::given_up(&attempt.server, silent)));
         }
         tokio::select! {
             () = core.clock.sleep(SERVER_RETRY) => {}

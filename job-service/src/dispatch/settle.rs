@@ -100,15 +100,7 @@ pub async fn settle(
         | Next::Failed { images, .. } => images.clone(),
         Next::Pending { .. } => Vec::new(),
     };
-    let fence = attempt.fence();
-    let written = until_written(core, "end_attempt", || {
-        let (fence, end) = (fence.clone(), end.clone());
-        core.database.write("end_attempt", move |conn| {
-            attempts::end(conn, &fence, &end, now)
-        })
-    })
-    .await;
-    match written {
+    match write_end(core, attempt, &end, now).await {
         Some(Ok(outcome)) => {
             let label = OutcomeLabel {
                 outcome: outcome.as_str().to_owned(),
@@ -154,19 +146,28 @@ pub async fn unreadable(core: &Core, attempt: &Attempt, error: &Error) {
         message: Some(failure.message.clone()),
         next: failed(attempt, &failure, failure.message.clone()),
     };
-    let (fence, now) = (attempt.fence(), core.clock.now());
-    let written = until_written(core, "end_attempt", || {
-        let (fence, end) = (fence.clone(), end.clone());
-        core.database.write("end_attempt", move |conn| {
-            attempts::end(conn, &fence, &end, now)
-        })
-    })
-    .await;
-    match written {
+    match write_end(core, attempt, &end, core.clock.now()).await {
         Some(Ok(_)) => core.hints.job_changed(&attempt.job_id),
         Some(Err(error)) => late(core, attempt, &error),
         None => {}
     }
+}
+
+/// Writes the end of an attempt, however long the database refuses; `None` when
+/// the service stopped first.
+async fn write_end(
+    core: &Core,
+    attempt: &Attempt,
+    end: &AttemptEnd,
+    now: DateTime<Utc>,
+) -> Option<Result<AttemptOutcome, Error>> {
+    until_written(core, "end_attempt", || {
+        let (fence, end) = (attempt.fence(), end.clone());
+        core.database.write("end_attempt", move |conn| {
+            attempts::end(conn, &fence, &end, now)
+        })
+    })
+    .await
 }
 
 /// A write of an attempt that is over: it changed nothing, and that is told.

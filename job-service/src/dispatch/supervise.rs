@@ -3,13 +3,12 @@
 //! again, and one that ends the process or panics again and again is given up.
 //! What is done for the attempt is `attempt`'s and `resume`'s.
 
-use std::{future::Future, sync::Arc, time::Duration};
-
-use tokio::sync::oneshot;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     attempt,
     context::Turn,
+    lasting::whole,
     resume,
     seat::Seat,
     settle::{self, Elsewhere, Ending},
@@ -38,7 +37,7 @@ pub async fn run(
 ) {
     let seat = Seat::take(&core, &attempt);
     let first = attempt::run(Arc::clone(&core), attempt.clone(), state, attended.wish());
-    if !whole(&core, first).await && back_off(&core, 0).await {
+    if !whole(&core.shutdown, "attempt", first).await && back_off(&core, 0).await {
         take_up(core, attempt, attended, seat, Turn::default()).await;
     }
 }
@@ -69,7 +68,7 @@ pub async fn take_up(
             attended.wish(),
             turn.clone(),
         );
-        if whole(&core, part).await {
+        if whole(&core.shutdown, "attempt", part).await {
             stopped_in_order(&core, &attempt).await;
             break;
         }
@@ -113,18 +112,6 @@ async fn stopped_in_order(core: &Arc<Core>, attempt: &Attempt) {
     if let Err(error) = written {
         tracing::debug!(job.id = %attempt.job_id, %error, "the count of take-ups stays");
     }
-}
-
-/// Runs a part of an attempt; `false` when it panicked, which is logged and
-/// counted.
-async fn whole(core: &Arc<Core>, part: impl Future<Output = ()> + Send + 'static) -> bool {
-    let (done, ended) = oneshot::channel();
-    core.shutdown.spawn("attempt", async move {
-        part.await;
-        // Who waits for it may be gone.
-        let _ = done.send(());
-    });
-    ended.await.is_ok()
 }
 
 /// Waits before an attempt that panicked is taken up; `false` when the service

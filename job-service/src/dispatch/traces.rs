@@ -18,8 +18,10 @@ pub struct Traces {
     interrupted: AtomicBool,
     unanswered: AtomicBool,
     left_behind: AtomicBool,
+    sighted: AtomicBool,
     silent_since: Mutex<Option<Duration>>,
     times: Mutex<Times>,
+    job_timestamp: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,17 @@ impl Traces {
         self.left_behind.load(Ordering::Relaxed)
     }
 
+    /// The server has it; `true` the first time.
+    #[must_use]
+    pub fn is_first_sight(&self) -> bool {
+        !self.sighted.swap(true, Ordering::Relaxed)
+    }
+
+    /// The next time counts as the first.
+    pub fn not_sighted(&self) {
+        self.sighted.store(false, Ordering::Relaxed);
+    }
+
     /// The server did not answer; for how long it has not by now.
     pub fn silent(&self, now: Duration) -> Duration {
         let mut since = lock(&self.silent_since);
@@ -74,6 +87,17 @@ impl Traces {
     /// The server answered.
     pub fn heard(&self) {
         *lock(&self.silent_since) = None;
+    }
+
+    /// What a look took for the attempt began then, in the server's words.
+    pub fn began_at(&self, job_timestamp: &str) {
+        *lock(&self.job_timestamp) = Some(job_timestamp.to_owned());
+    }
+
+    /// When what the last look took for it began, in the server's words.
+    #[must_use]
+    pub fn job_timestamp(&self) -> Option<String> {
+        lock(&self.job_timestamp).clone()
     }
 
     /// A look saw this phase. The time since the look before counts for what

@@ -32,7 +32,7 @@ fn an_image_lies_under_its_digest() {
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
     let bytes = png(64, 1);
-    let stored = store.put(store.stage(&bytes).unwrap()).unwrap();
+    let stored = store.put(&store.stage(&bytes).unwrap()).unwrap();
     assert_eq!((stored.width, stored.height), (64, 64));
     assert_eq!(stored.size_bytes, bytes.len() as u64);
     assert_eq!(stored.sha256, hex::encode(Sha256::digest(&bytes)));
@@ -45,15 +45,33 @@ fn an_image_lies_under_its_digest() {
 }
 
 #[test]
+fn an_image_that_found_no_room_for_its_name_can_be_put_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(dir.path()).unwrap();
+    let bytes = png(8, 1);
+    let staged = store.stage(&bytes).unwrap();
+    let folder = dir.path().join(&staged.sha256[..2]);
+    fs::write(&folder, "").unwrap();
+    let error = store.put(&staged).unwrap_err();
+    assert!(matches!(error, ImageError::Io(_)), "{error}");
+    fs::remove_file(&folder).unwrap();
+    let stored = store.put(&staged).unwrap();
+    drop(staged);
+    let path = store.path(&stored.sha256, stored.media_type);
+    assert_eq!(fs::read(path).unwrap(), bytes);
+    assert_eq!(files_below(dir.path()), 1);
+}
+
+#[test]
 fn an_equal_image_is_kept_once_and_a_torn_one_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
     let bytes = png(8, 1);
-    let first = store.put(store.stage(&bytes).unwrap()).unwrap();
+    let first = store.put(&store.stage(&bytes).unwrap()).unwrap();
     let path = store.path(&first.sha256, first.media_type);
-    assert_eq!(store.put(store.stage(&bytes).unwrap()).unwrap(), first);
+    assert_eq!(store.put(&store.stage(&bytes).unwrap()).unwrap(), first);
     fs::write(&path, &bytes[..10]).unwrap();
-    store.put(store.stage(&bytes).unwrap()).unwrap();
+    store.put(&store.stage(&bytes).unwrap()).unwrap();
     assert_eq!(fs::read(&path).unwrap(), bytes);
     assert_eq!(files_below(dir.path()), 1);
 }
@@ -70,7 +88,7 @@ fn a_staged_image_that_is_not_put_is_removed() {
 fn opening_sweeps_what_an_earlier_process_left() {
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
-    let kept = store.put(store.stage(&png(8, 1)).unwrap()).unwrap();
+    let kept = store.put(&store.stage(&png(8, 1)).unwrap()).unwrap();
     fs::write(store.staging_path("json"), b"half an answer").unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
     assert_eq!(files_below(dir.path()), 1);
@@ -136,7 +154,7 @@ fn an_image_is_read_from_any_offset() {
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::open(dir.path()).unwrap();
     let bytes = png(64, 9);
-    let stored = store.put(store.stage(&bytes).unwrap()).unwrap();
+    let stored = store.put(&store.stage(&bytes).unwrap()).unwrap();
     let read = |offset, most| {
         store
             .read(&stored.sha256, stored.media_type, offset, most)
@@ -157,7 +175,7 @@ fn other_formats_keep_their_type() {
     image::RgbImage::new(8, 8)
         .write_to(&mut jpeg, image::ImageFormat::Jpeg)
         .unwrap();
-    let stored = store.put(store.stage(jpeg.get_ref()).unwrap()).unwrap();
+    let stored = store.put(&store.stage(jpeg.get_ref()).unwrap()).unwrap();
     assert_eq!(stored.media_type, "image/jpeg");
     assert!(store.path(&stored.sha256, stored.media_type).is_file());
 }
@@ -193,11 +211,11 @@ fn is_kept(store: &ImageStore, stored: &StoredImage) -> bool {
 #[test]
 fn a_file_is_kept_while_anybody_holds_its_pin() {
     let (_folder, store) = store();
-    let first = store.put(store.stage(&png(8, 1)).unwrap()).unwrap();
-    let second = store.put(store.stage(&png(8, 1)).unwrap()).unwrap();
+    let first = store.put(&store.stage(&png(8, 1)).unwrap()).unwrap();
+    let second = store.put(&store.stage(&png(8, 1)).unwrap()).unwrap();
     assert!(is_kept(&store, &first));
     let pin = Arc::clone(&second.pin);
-    let other = store.put(store.stage(&png(8, 2)).unwrap()).unwrap();
+    let other = store.put(&store.stage(&png(8, 2)).unwrap()).unwrap();
     drop(first);
     drop(second.clone());
     assert!(is_kept(&store, &second));
@@ -210,4 +228,26 @@ fn a_file_is_kept_while_anybody_holds_its_pin() {
     drop(pin);
     assert!(!is_kept(&store, &plain));
     assert!(is_kept(&store, &other));
+}
+
+#[test]
+fn a_fault_of_an_older_picture_is_told_from_one_of_our_folder() {
+    let (folder, store) = store();
+    let older = tempfile::tempdir().unwrap();
+    let picture = older.path().join("a.png");
+    fs::write(&picture, png(8, 1)).unwrap();
+    store.stage_link(&picture).unwrap();
+    let gone = older.path().join("gone.png");
+    for unreadable in [gone.as_path(), older.path()] {
+        let fault = store.stage_link(unreadable).unwrap_err();
+        assert!(matches!(fault, LinkError::Source { .. }), "{fault}");
+        let name = unreadable.display().to_string();
+        assert!(fault.to_string().contains(&name), "{fault}");
+    }
+    fs::remove_dir_all(folder.path().join(STAGING_FOLDER)).unwrap();
+    let fault = store.stage_link(&picture).unwrap_err();
+    assert!(
+        matches!(fault, LinkError::Store(ImageError::Io(_))),
+        "{fault}"
+    );
 }

@@ -113,3 +113,11 @@ proptest::proptest! {
         proptest::prop_assert_eq!(found.model, Some(model));
     }
 }
+
+#[test]
+fn a_line_of_nothing_but_colons_has_no_keys() {
+    let colons = ":".repeat(1_000_000);
+    assert_eq!(pairs(&colons), []);
+    let line = format!("{colons}Steps: 20");
+    assert_eq!(pairs(&line), [("Steps", "20".to_owned())]);
+}

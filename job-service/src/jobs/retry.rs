@@ -19,7 +19,7 @@ use crate::{
     request_id::{Once, RequestId, fingerprint},
     store::{
         Connection, events,
-        jobs::{self, RetryFilter, Seeds},
+        jobs::{self, RetryFilter, RetryPlace, Seeds},
         request_ids,
     },
     viewer::Viewer,
@@ -45,8 +45,9 @@ pub enum RetryChoice {
 pub struct RetriedJobs {
     /// One result for each job.
     pub results: Vec<RetriedJob>,
-    /// Whether more jobs fit the filter.
-    pub more: bool,
+    /// Where the further jobs begin that fit the filter; `None` when there are
+    /// none.
+    pub next: Option<RetryPlace>,
 }
 
 /// What became of one of them.
@@ -224,14 +225,11 @@ impl Retrying {
     }
 
     fn all(&self, conn: &mut Connection, choice: &RetryChoice) -> Result<RetriedJobs, Error> {
-        let (ids, more) = match choice {
-            RetryChoice::Ids(ids) => (ids.clone(), false),
+        let (ids, next) = match choice {
+            RetryChoice::Ids(ids) => (ids.clone(), None),
             RetryChoice::Filter(filter) => {
-                let limit = i64::try_from(RETRIES_MAX + 1).unwrap_or(i64::MAX);
-                let mut ids = jobs::ended(conn, filter, limit)?;
-                let more = ids.len() > RETRIES_MAX;
-                ids.truncate(RETRIES_MAX);
-                (ids, more)
+                let limit = i64::try_from(RETRIES_MAX).unwrap_or(i64::MAX);
+                jobs::ended(conn, filter, limit, self.now)?
             }
         };
         let mut results = Vec::with_capacity(ids.len());
@@ -242,10 +240,7 @@ impl Retrying {
             };
             results.push(RetriedJob { id, outcome });
         }
-        // A filter finds what is refused again and again: the next call would
-        // find the same.
-        let more = more && results.iter().any(|result| result.outcome.is_ok());
-        Ok(RetriedJobs { results, more })
+        Ok(RetriedJobs { results, next })
     }
 
     fn quota_of(&self, key_id: Option<&str>) -> Option<KeyQuota> {
@@ -291,6 +286,7 @@ impl RetryChoice {
                     "error_code": filter.error_code,
                     "ended_from": ms(filter.ended_from),
                     "ended_to": ms(filter.ended_to),
+                    "after": filter.after,
                 })
             }
         }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::images::STAGING_FOLDER;
 
 fn names(result: &str) -> Vec<Value> {
     NamedPictures::of(result).names
@@ -81,7 +82,7 @@ fn stored() -> StoredImage {
     let store = ImageStore::open(folder.path()).unwrap();
     let picture = folder.path().join("a.png");
     image::RgbImage::new(3, 2).save(&picture).unwrap();
-    store.put(store.stage_link(&picture).unwrap()).unwrap()
+    store.put(&store.stage_link(&picture).unwrap()).unwrap()
 }
 
 #[test]
@@ -119,4 +120,30 @@ proptest! {
         let named = NamedPictures::of(&format!("{{\"{key}\":{text}}}"));
         prop_assert!(named.names.len() <= PICTURES_MAX);
     }
+}
+
+#[test]
+fn a_fault_of_our_folder_ends_the_import_and_is_not_the_picture_s() {
+    let all = tempfile::tempdir().unwrap();
+    let all = fs::canonicalize(all.path()).unwrap();
+    let picture = image::RgbImage::new(5, 3);
+    picture.save(all.join("a.png")).unwrap();
+    let store = ImageStore::open(&all.join("images")).unwrap();
+    let name = json!("a.png");
+    assert!(matches!(taken(&store, &all, &name), Ok(Ok(_))));
+    fs::remove_dir_all(all.join("images").join(STAGING_FOLDER)).unwrap();
+    assert!(matches!(taken(&store, &all, &name), Err(Error::Images(_))));
+}
+
+#[test]
+fn of_a_long_name_the_beginning_is_told() {
+    let result = OlderResult {
+        job_id: "1".to_owned(),
+        result_json: String::new(),
+    };
+    let mut done = OlderImages::default();
+    done.missing(&result, &json!("ö".repeat(NAME_BYTES_MAX)));
+    done.refused(&result, &json!(["x".repeat(NAME_BYTES_MAX)]), String::new());
+    assert_eq!(done.missing_files[0].name, "ö".repeat(NAME_BYTES_MAX / 2));
+    assert_eq!(done.refused_files[0].name.len(), NAME_BYTES_MAX);
 }

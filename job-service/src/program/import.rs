@@ -230,6 +230,13 @@ fn told(import: &JobsImport, file: &Path, all: bool) -> String {
             "\n  and {more} more, which --report and --verbose tell"
         );
     }
+    if !import.deleted.is_empty() {
+        let count = import.deleted.len();
+        let _ = write!(
+            text,
+            "\n{count} were deleted since an earlier import and stay so"
+        );
+    }
     if !refused.is_empty() {
         text.push_str("\n  their text is kept in adoption_values");
     }

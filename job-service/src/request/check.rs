@@ -3,6 +3,8 @@
 //! something else instead (`forge/forge-api.md` §1): so nothing unknown
 //! passes.
 
+mod models;
+
 use std::fmt::Display;
 
 use serde_json::Value;
@@ -49,6 +51,7 @@ impl GenerationRequest {
         if check.found.is_empty() {
             check.fields();
             check.combinations();
+            check.models();
             check.pixels();
         }
         check.found.truncate(VIOLATIONS_MAX);

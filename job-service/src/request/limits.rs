@@ -31,6 +31,8 @@ pub const SEED_MAX: i64 = 4_294_967_295;
 pub const PROMPT_BYTES_MAX: usize = 65_536;
 /// Bytes of a name: of a model, sampler, upscaler, style, script.
 pub const NAME_BYTES_MAX: usize = 1024;
+/// Models that a request names: checkpoints and LoRAs.
+pub const MODELS_MAX: usize = 64;
 /// Images to begin from.
 pub const INIT_IMAGES_MAX: usize = 8;
 /// Names of styles.

@@ -19,6 +19,14 @@ impl GenerationRequest {
         i64::try_from(pixels).unwrap_or(i64::MAX)
     }
 
+    /// Pixels of all images that it asks for, hires fix included.
+    #[must_use]
+    pub fn pixels_of_all_images(&self) -> u64 {
+        let (width, height) = self.output_size();
+        let pixels = width.saturating_mul(height);
+        pixels.saturating_mul(self.expected_images() as u64)
+    }
+
     /// Pixels across and down of the final images, hires fix included.
     pub(super) fn output_size(&self) -> (u64, u64) {
         let side = |field| {

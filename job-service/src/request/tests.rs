@@ -2,6 +2,9 @@ use serde_json::json;
 
 use super::*;
 
+#[path = "tests/models.rs"]
+mod models;
+
 fn request(endpoint: Endpoint, body: Value) -> GenerationRequest {
     let Value::Object(body) = body else {
         panic!("no object");

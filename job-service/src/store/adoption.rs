@@ -9,8 +9,9 @@ mod servers;
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use diesel::{dsl::sql, prelude::*, sql_types::Text};
-use service_kit::migrate::AdoptedTable;
+use service_kit::migrate::{AdoptedTable, KeptAs, OlderRows};
 
 pub use finish::finish;
 pub use import::{JobsImport, RefusedEntry, has_new, import_jobs};
@@ -25,6 +26,24 @@ pub fn folder_of(conn: &mut SqliteConnection) -> QueryResult<Option<PathBuf>> {
     let file: String = sql::<Text>(file).get_result(conn)?;
     Ok(Path::new(&file).parent().map(Path::to_owned))
 }
+
+/// Keeps the result that a job brought from the earlier application, before a
+/// run of ours replaces it.
+///
+/// # Errors
+/// Those of the database.
+pub fn keep_result(
+    conn: &mut SqliteConnection,
+    id: &str,
+    result_json: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    let rows = OlderRows::begin(conn, &JOBS, now)?;
+    rows.keep(conn, id, RESULT, result_json, KeptAs::Replaced)
+}
+
+/// The column of what came of a job.
+const RESULT: &str = "result_details_json";
 
 const JOBS: AdoptedTable = AdoptedTable {
     name: "jobs",

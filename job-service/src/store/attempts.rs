@@ -32,7 +32,7 @@ pub use earlier::{
     Abandoned, abandoned, failed_alike, servers_lacking, spent_on, unspent_in_a_row,
 };
 pub use end::{AttemptEnd, DEADLINE_EXCEEDED, Next, end};
-pub use under_way::{crashed_claims, looked, note_trouble, take_up};
+pub use under_way::{crashed_claims, looked, note_process, note_trouble, take_up};
 
 const TABLE: &str = "job_attempts";
 
@@ -241,7 +241,12 @@ pub fn enter_phase(
     let server = guard(conn, fence)?;
     let attempt = job_attempts::table.find((&fence.job_id, fence.number));
     diesel::update(attempt)
-        .set(job_attempts::phase.eq(phase.as_str()))
+        .set((
+            job_attempts::phase.eq(phase.as_str()),
+            // Whatever it waited for, it goes on.
+            job_attempts::error_code.eq(None::<String>),
+            job_attempts::message.eq(None::<String>),
+        ))
         .execute(conn)?;
     if !under_way::was_in(conn, fence, phase)? {
         diesel::update(attempt)

@@ -37,7 +37,9 @@ pub use expire::{
     fail_pending, next_deadline,
 };
 pub use list::{Cursor, JobFilter, JobOrder, cursor_of, list};
-pub use retry::{Asked, ENDED, ENDED_IN_BATCH, RetryFilter, Seeds, asked, begin_run, copy, ended};
+pub use retry::{
+    Asked, ENDED, ENDED_IN_BATCH, RetryFilter, RetryPlace, Seeds, asked, begin_run, copy, ended,
+};
 
 const TABLE: &str = "jobs";
 

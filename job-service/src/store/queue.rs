@@ -133,13 +133,22 @@ pub const PROCESSING: &str = "\
     SELECT mobilesd_job_id AS id FROM jobs INDEXED BY idx_jobs_processing \
     WHERE status = 'processing' ORDER BY mobilesd_job_id";
 
-/// The pending jobs after a place, soonest first. A row that cannot be read is
-/// left out and named in the second list, so that it holds nobody up.
-pub fn page(
-    conn: &mut SqliteConnection,
-    after: Option<Place>,
-    limit: i64,
-) -> Result<(Vec<QueuedJob>, Vec<Error>), Error> {
+/// A part of the queue.
+#[derive(Debug)]
+pub struct Page {
+    /// Its jobs, soonest first.
+    pub jobs: Vec<QueuedJob>,
+    /// What is wrong with the rows that cannot be read, which are left out so
+    /// that they hold nobody up.
+    pub broken: Vec<Error>,
+    /// The place of its last row, readable or not; `None` when it has none.
+    pub last: Option<Place>,
+    /// Whether there may be more behind it.
+    pub is_whole: bool,
+}
+
+/// The pending jobs after a place, soonest first, at most `limit`.
+pub fn page(conn: &mut SqliteConnection, after: Option<Place>, limit: i64) -> Result<Page, Error> {
     let after = after.unwrap_or(Place {
         priority: i32::MAX,
         rank: i64::MIN,
@@ -149,11 +158,24 @@ pub fn page(
         .bind::<BigInt, _>(after.rank)
         .bind::<BigInt, _>(limit)
         .load(conn)?;
-    let (jobs, errors): (Vec<_>, Vec<_>) = rows.into_iter().map(from_row).partition(Result::is_ok);
-    Ok((
-        jobs.into_iter().filter_map(Result::ok).collect(),
-        errors.into_iter().filter_map(Result::err).collect(),
-    ))
+    let last = rows.last().map(|row| Place {
+        priority: row.priority,
+        rank: row.queue_rank,
+    });
+    let is_whole = i64::try_from(rows.len()).is_ok_and(|rows| rows >= limit);
+    let (mut jobs, mut broken) = (Vec::new(), Vec::new());
+    for row in rows {
+        match from_row(row) {
+            Ok(job) => jobs.push(job),
+            Err(error) => broken.push(error),
+        }
+    }
+    Ok(Page {
+        jobs,
+        broken,
+        last,
+        is_whole,
+    })
 }
 
 /// How much waits.

@@ -41,6 +41,7 @@ diesel::table! {
         policy_json -> Text,
         hold_until -> Nullable<Text>,
         pixels -> Nullable<BigInt>,
+        adopted -> Bool,
         wait_until -> Nullable<Text>,
         deadline_at -> Nullable<Text>,
         run_began_at -> Nullable<Text>,

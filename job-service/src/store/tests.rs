@@ -1,7 +1,9 @@
 //! The statements against a real database: the schema is the documented one,
 //! and what runs often uses its indexes.
 
+mod adopted_jobs;
 mod adoption;
+mod attempts;
 mod changes;
 mod cooldowns;
 mod deadlines;

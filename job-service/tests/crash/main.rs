@@ -11,6 +11,7 @@ mod backup_commands;
 mod commands;
 mod image_commands;
 mod import_commands;
+mod import_retries;
 mod importing;
 mod key_commands;
 mod left_alone;

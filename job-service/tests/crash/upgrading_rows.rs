@@ -90,6 +90,10 @@ const JOBS: &[Rows] = &[
          UPDATE job_attempts SET last_phase = 'saving', generating_ms = 12, recoveries = 1;
          UPDATE forge_servers SET interrupts_allowed = 1;",
     ),
+    (
+        "0010",
+        "UPDATE jobs SET adopted = 1 WHERE status = 'completed';",
+    ),
 ];
 
 const MODELS: &[Rows] = &[

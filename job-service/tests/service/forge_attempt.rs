@@ -141,7 +141,7 @@ async fn an_answer_is_verified_and_kept() {
         infotext.starts_with("a cat <lora:ink-lines:0.8>"),
         "{infotext}"
     );
-    let stored = bench.store.put(answer.images.remove(0)).unwrap();
+    let stored = bench.store.put(&answer.images.remove(0)).unwrap();
     assert!(
         bench
             .store

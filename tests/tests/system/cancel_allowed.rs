@@ -28,7 +28,7 @@ async fn server(ui: bool) -> Result<(Pair, Sim)> {
 async fn allow(pair: &Pair) -> Result<()> {
     let server = Server {
         alias: "gpu".to_owned(),
-        interrupts_allowed: true,
+        interrupts_allowed: Some(true),
         ..Server::default()
     };
     let request = UpdateServerRequest {

@@ -91,7 +91,7 @@ async fn what_is_wrong_with_a_drain_is_told() -> Result<()> {
         (drain(-1, 0), Code::InvalidArgument, "timeout"),
         (
             DrainServerRequest {
-                reason: "x".repeat(513),
+                reason: "x".repeat(1025),
                 ..drain(1, 0)
             },
             Code::InvalidArgument,
@@ -144,12 +144,17 @@ async fn whether_interrupts_are_allowed_is_kept() -> Result<()> {
     let pair = Pair::start(PairOptions::default()).await?;
     let sim = Sim::instant().await?;
     pair.add("gpu", &sim).await?;
-    assert!(!pair.server("gpu").await?.interrupts_allowed);
-    for (allowed, mask) in [(true, None), (false, Some("interrupts_allowed"))] {
+    assert_eq!(pair.server("gpu").await?.interrupts_allowed, Some(false));
+    for (allowed, mask) in [
+        (true, None),
+        (false, Some("interrupts_allowed")),
+        (true, None),
+        (false, None),
+    ] {
         let change = UpdateServerRequest {
             server: Some(Server {
                 alias: "gpu".to_owned(),
-                interrupts_allowed: allowed,
+                interrupts_allowed: Some(allowed),
                 ..Server::default()
             }),
             update_mask: mask.map(|path| prost_types::FieldMask {
@@ -157,7 +162,7 @@ async fn whether_interrupts_are_allowed_is_kept() -> Result<()> {
             }),
         };
         pair.servers().await?.update_server(change).await?;
-        assert_eq!(pair.server("gpu").await?.interrupts_allowed, allowed);
+        assert_eq!(pair.server("gpu").await?.interrupts_allowed, Some(allowed));
     }
     Ok(())
 }

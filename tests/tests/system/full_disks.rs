@@ -98,3 +98,33 @@ async fn a_cancelled_job_does_not_wait_for_room() -> Result<()> {
     assert_eq!(sim.log().len(), 2);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_finds_no_room_for_its_name_is_not_lost() -> Result<()> {
+    let mut options = PairOptions::default();
+    options.pace.room = std::time::Duration::from_millis(50);
+    let pair = Pair::start(options).await?;
+    let sim = Sim::instant().await?;
+    // Nothing is saved there, so what is lost here would have to be made again.
+    pair.add_as("gpu", &sim, ServerUsage::Shared).await?;
+    let images = pair.folder.path().join("images");
+    // Where the folders of images would be made, whatever their digests are.
+    let in_the_way: Vec<PathBuf> = (0..=u8::MAX)
+        .map(|first| images.join(format!("{first:02x}")))
+        .collect();
+    for path in &in_the_way {
+        fs::write(path, "")?;
+    }
+    let id = pair.submit(txt2img("no folder")).await?;
+    pair.job_when(&id, "it says that the disk is full", |job| {
+        let attempt = job.current_attempt.clone().unwrap_or_default();
+        attempt.error_code == "DISK_FULL"
+    })
+    .await?;
+    for path in &in_the_way {
+        fs::remove_file(path)?;
+    }
+    let job = pair.completed(&id).await?;
+    assert_eq!((job.attempts.len(), sim.log().len()), (1, 1));
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! While model-service is away jobs wait; none is lost, failed or guessed.
 
 use anyhow::Result;
-use stablequeue_proto::jobs::v1::HoldReason;
+use stablequeue_proto::jobs::v1::{self as jobs, HoldReason};
 use system_tests::{Pair, PairOptions, Sim, pair::txt2img};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,5 +57,32 @@ async fn a_model_service_with_an_empty_database_learns_the_inventories_again() -
     pair.start_models().await?;
     let id = pair.submit(txt2img("after the loss")).await?;
     pair.completed(&id).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_not_listed_again_and_again_while_model_service_is_away() -> Result<()> {
+    let mut options = PairOptions::with_quiet_monitors();
+    options.pace.probe = std::time::Duration::from_millis(50);
+    let mut pair = Pair::start(options).await?;
+    let sim = Sim::instant().await?;
+    pair.stop_models().await?;
+    let request = jobs::CreateServerRequest {
+        server: Some(jobs::Server {
+            alias: "gpu".to_owned(),
+            base_url: sim.sim.url(),
+            usage: jobs::ServerUsage::Dedicated.into(),
+            ..jobs::Server::default()
+        }),
+        ..jobs::CreateServerRequest::default()
+    };
+    pair.servers().await?.create_server(request).await?;
+    // What it lists first is taken by nobody.
+    sim.until_asked("/app_id", 6).await?;
+    assert_eq!(sim.asked("/sdapi/v1/loras"), 1);
+    pair.start_models().await?;
+    let id = pair.submit(txt2img("after it")).await?;
+    pair.completed(&id).await?;
+    assert_eq!(sim.asked("/sdapi/v1/loras"), 1, "what it had is passed on");
     Ok(())
 }

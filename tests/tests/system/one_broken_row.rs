@@ -8,12 +8,16 @@ use tonic::Code;
 
 /// Writes nonsense into a column of a job, as no service does.
 fn spoil(pair: &Pair, id: &str, column: &str) -> Result<()> {
+    write(pair, id, column, "{nonsense")
+}
+
+fn write(pair: &Pair, id: &str, column: &str, text: &str) -> Result<()> {
     let path = pair.jobs_database();
     let mut conn = SqliteConnection::establish(&path.to_string_lossy())?;
     let changed = diesel::sql_query(format!(
         "UPDATE jobs SET {column} = ? WHERE mobilesd_job_id = ?"
     ))
-    .bind::<Text, _>("{nonsense")
+    .bind::<Text, _>(text)
     .bind::<Text, _>(id)
     .execute(&mut conn)?;
     anyhow::ensure!(changed == 1, "{column} was not changed");
@@ -83,5 +87,76 @@ async fn a_broken_row_under_way_does_not_keep_the_service_from_starting() -> Res
     sim.sim.gate().open();
     let next = pair.submit(txt2img("next")).await?;
     pair.completed(&next).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_that_model_service_cannot_read_holds_up_nobody_else() -> Result<()> {
+    let mut pair = Pair::start(PairOptions::default()).await?;
+    let bad = [
+        pair.submit(txt2img("a blank name")).await?,
+        pair.submit(txt2img("a long name")).await?,
+    ];
+    let good = [
+        pair.submit(txt2img("one")).await?,
+        pair.submit(txt2img("two")).await?,
+    ];
+    pair.stop_jobs().await?;
+    // As an older version let pass.
+    write(&pair, &bad[0], "models_json", r#"[["lora"," "]]"#)?;
+    let long = format!(r#"[["lora","{}"]]"#, "n".repeat(1025));
+    write(&pair, &bad[1], "models_json", &long)?;
+    pair.start_jobs().await?;
+    let sim = Sim::instant().await?;
+    pair.add("gpu", &sim).await?;
+    for id in &good {
+        pair.completed(id).await?;
+    }
+    for id in &bad {
+        pair.held(id, jobs::HoldReason::ModelMissing).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_attempt_holds_up_only_its_own_job() -> Result<()> {
+    let mut pair = Pair::start(PairOptions::default()).await?;
+    let sim = Sim::instant().await?;
+    pair.add("gpu", &sim).await?;
+    let broken = pair.submit(txt2img("tried before")).await?;
+    pair.completed(&broken).await?;
+    pair.stop_jobs().await?;
+    write(&pair, &broken, "status", "pending")?;
+    let path = pair.jobs_database();
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy())?;
+    let changed = diesel::sql_query("UPDATE job_attempts SET outcome = 'nonsense', run = 1")
+        .execute(&mut conn)?;
+    assert_eq!(changed, 1);
+    drop(conn);
+    pair.start_jobs().await?;
+    let next = pair.submit(txt2img("behind it")).await?;
+    pair.completed(&next).await?;
+    assert_eq!(sim.log().len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_row_in_a_full_page_does_not_hide_the_next_page() -> Result<()> {
+    // As many as the dispatcher looks at together.
+    const PAGE: usize = 200;
+    let mut pair = Pair::start(PairOptions::default()).await?;
+    let held = jobs::SubmitJobRequest {
+        target_server: "nowhere".to_owned(),
+        ..txt2img("waits for its server")
+    };
+    let submissions = (0..PAGE).map(|_| pair.submit(held.clone()));
+    let ids = futures_util::future::try_join_all(submissions).await?;
+    let behind = pair.submit(txt2img("behind them")).await?;
+    pair.stop_jobs().await?;
+    spoil(&pair, &ids[0], "models_json")?;
+    pair.start_jobs().await?;
+    let sim = Sim::instant().await?;
+    pair.add("gpu", &sim).await?;
+    pair.completed(&behind).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! without a word.
 
 use anyhow::Result;
-use forge_sim::SimModel;
+use forge_sim::{Fault, Rule, SimModel, Target, Times};
 use serde_json::{Value, json};
 use stablequeue_proto::jobs::v1::{
     self as jobs, AttemptOutcome, ForgePayload, JobState, SubmitJobRequest, forge_payload::Body,
@@ -122,5 +122,40 @@ async fn a_server_is_listed_again_once_before_something_counts_as_missing() -> R
         listed,
         "it was listed a short time ago"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_listed_again_is_not_judged_by_its_old_list() -> Result<()> {
+    let listing = Target::Path("/sdapi/v1/sd-modules".to_owned());
+    let refresh = Target::Path("/sdapi/v1/refresh-checkpoints".to_owned());
+    for target in [listing, refresh] {
+        let pair = Pair::start(PairOptions::with_quiet_monitors()).await?;
+        let sim = Sim::instant().await?;
+        pair.add("gpu", &sim).await?;
+        let broken = Fault::Status {
+            code: 500,
+            body: "busy".to_owned(),
+        };
+        // A monitor may list it meanwhile: that must not use the fault up.
+        sim.sim.script_rule(Rule {
+            target: Some(target.clone()),
+            times: Times::Always,
+            ..Rule::once(broken)
+        });
+        let id = pair.submit(with_modules(&["new-vae.safetensors"])).await?;
+        pair.job_when(&id, "it is tried again", |job| {
+            job.state() == JobState::Pending && !job.attempts.is_empty()
+        })
+        .await?;
+        sim.sim.add_module(SimModel::named("new-vae.safetensors"));
+        sim.sim.clear_faults();
+        pair.probe("gpu").await?;
+        let job = pair.completed(&id).await?;
+        let first = &job.attempts[0];
+        assert_eq!(first.outcome(), AttemptOutcome::Refused, "{target:?}");
+        assert!(!first.spent && first.send_time.is_none());
+        assert!(first.message.contains("could not be listed again"));
+    }
     Ok(())
 }

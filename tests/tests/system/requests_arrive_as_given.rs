@@ -226,6 +226,10 @@ async fn a_whole_body_arrives_the_same_as_object_and_as_text() -> Result<()> {
     for request in [object, text] {
         let mut body = arrived(&pair, &sim, request).await?;
         body.shift_remove("force_task_id");
+        // Its title carries its hash once a listing was taken after its load.
+        if let Some(Value::Object(options)) = body.get_mut("override_settings") {
+            options.shift_remove("sd_model_checkpoint");
+        }
         bodies.push(Value::Object(body));
     }
     assert_eq!(bodies[0], bodies[1]);

@@ -9,6 +9,7 @@ use service_kit::{
 use stablequeue_proto::jobs::v1 as proto;
 
 use crate::{
+    api::parse::mask_paths,
     api_key::{
         ApiKeyRecord, KeyChange, KeyLimits, NewKey, QUEUED_JOBS_LIMIT_MAX, WATCHES_LIMIT_MAX,
         description_fault, expiry_fault, name_fault, parse_limit, parse_scopes,
@@ -105,7 +106,10 @@ pub(crate) fn change(
     now: DateTime<Utc>,
     violations: &mut Vec<Violation>,
 ) -> (KeyChange, Option<i32>) {
-    let paths = mask.map_or_else(|| set_fields(&key), |mask| mask.paths);
+    let paths = match mask {
+        Some(mask) => mask_paths(mask, violations),
+        None => set_fields(&key),
+    };
     let mut change = KeyChange::default();
     for path in paths {
         match path.as_str() {

@@ -5,6 +5,7 @@ use service_kit::clock::to_timestamp;
 use stablequeue_proto::jobs::v1 as proto;
 
 use crate::{
+    api::parse::mask_paths,
     board::{ServerState, ServerStatus},
     breaker::BreakerState,
     cooldowns::{Cooldown, Subject},
@@ -96,7 +97,7 @@ pub(crate) fn server(state: ServerState, now: DateTime<Utc>) -> proto::Server {
         ui_login: None,
         has_api_login: api_login.is_some(),
         has_ui_login: ui_login.is_some(),
-        interrupts_allowed,
+        interrupts_allowed: Some(interrupts_allowed),
     }
 }
 
@@ -145,7 +146,7 @@ pub(crate) fn new_server(server: Option<proto::Server>) -> Result<NewServer, Vec
         usage: usage.unwrap_or(Usage::Dedicated),
         labels,
         enabled: server.enabled.unwrap_or(true),
-        interrupts_allowed: server.interrupts_allowed,
+        interrupts_allowed: server.interrupts_allowed.unwrap_or(false),
         api_login,
         ui_login,
     })
@@ -158,7 +159,7 @@ pub(crate) fn change(
 ) -> Result<(ServerChange, Option<i32>), Vec<Violation>> {
     let mut violations = Vec::new();
     let paths: Vec<String> = match mask {
-        Some(mask) => mask.paths,
+        Some(mask) => mask_paths(mask, &mut violations),
         None => set_fields(&server),
     };
     let mut change = ServerChange::default();
@@ -190,7 +191,9 @@ pub(crate) fn change(
                 ));
             }
             "enabled" => change.enabled = Some(server.enabled.unwrap_or(true)),
-            "interrupts_allowed" => change.interrupts_allowed = Some(server.interrupts_allowed),
+            "interrupts_allowed" => {
+                change.interrupts_allowed = Some(server.interrupts_allowed.unwrap_or(false));
+            }
             other => violations.push(Violation::new(
                 "update_mask.paths",
                 format!(
@@ -227,7 +230,7 @@ fn set_fields(server: &proto::Server) -> Vec<String> {
         ("usage", server.usage != 0),
         ("labels", !server.labels.is_empty()),
         ("enabled", server.enabled.is_some()),
-        ("interrupts_allowed", server.interrupts_allowed),
+        ("interrupts_allowed", server.interrupts_allowed.is_some()),
         ("api_login", server.api_login.is_some()),
         ("ui_login", server.ui_login.is_some()),
     ];

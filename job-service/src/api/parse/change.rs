@@ -4,7 +4,7 @@ use stablequeue_proto::jobs::v1::{self as proto, submit_job_request, update_job_
 use tonic::Status;
 
 use super::{
-    job_id, labels,
+    job_id, labels, mask_paths,
     policy::policy,
     submission::{attempts_max, generation, priority, target},
 };
@@ -35,7 +35,7 @@ pub(in crate::api) fn parse_update(request: proto::UpdateJobRequest) -> Result<U
     let mut violations = Vec::new();
     let mut change = JobChange::default();
     let paths = match update_mask {
-        Some(mask) => mask.paths,
+        Some(mask) => mask_paths(mask, &mut violations),
         None => set.into_iter().map(str::to_owned).collect(),
     };
     for path in paths {

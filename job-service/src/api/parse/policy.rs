@@ -6,6 +6,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use service_kit::clock::from_proto_duration;
 use stablequeue_proto::jobs::v1 as proto;
 
+use super::too_many;
 use crate::{
     api::convert,
     job::AttemptOutcome,
@@ -13,6 +14,8 @@ use crate::{
     request::Violation,
 };
 
+/// Outcomes to retry after that a policy names; there are fewer.
+const OUTCOMES_MAX: usize = 16;
 const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -89,6 +92,9 @@ fn milliseconds(
 /// The words of the outcomes to retry after, each once and in one order, so
 /// that two ways to write a policy are the same policy.
 fn retried(given: &[i32], violations: &mut Vec<Violation>) -> Vec<String> {
+    if too_many("policy.retry_on", given.len(), OUTCOMES_MAX, violations) {
+        return Vec::new();
+    }
     let mut named = Vec::new();
     for (at, value) in given.iter().enumerate() {
         match convert::outcome_from_proto(*value).filter(|outcome| RETRYABLE.contains(outcome)) {

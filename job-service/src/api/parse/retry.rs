@@ -1,13 +1,14 @@
 //! From a retry to parsed values.
 
+use service_kit::page::PageToken;
 use stablequeue_proto::jobs::v1 as proto;
 use tonic::Status;
 
-use super::{job_id, request_id, time};
+use super::{STATES_MAX, batch_id_of, job_id, request_id, time, too_many};
 use crate::{
     api::{convert, status},
     error::Error,
-    job::JobState,
+    job::{JOB_ID_BYTES_MAX, JobState},
     jobs::{RETRIES_MAX, RetryChoice},
     request::Violation,
     request_id::RequestId,
@@ -28,6 +29,8 @@ pub(in crate::api) struct Retry {
 pub(in crate::api) struct BatchRetry {
     pub(in crate::api) choice: RetryChoice,
     pub(in crate::api) request_id: Option<RequestId>,
+    /// What a page token is made for.
+    pub(in crate::api) made_for: Vec<u8>,
 }
 
 pub(in crate::api) fn parse_retry(
@@ -64,6 +67,7 @@ pub(in crate::api) fn parse_batch_retry(
         complete_time_from,
         complete_time_to,
         request_id: given,
+        page_token,
     } = request;
     let mut violations = Vec::new();
     let request_id = request_id("request_id", given, key_id, &mut violations);
@@ -72,22 +76,36 @@ pub(in crate::api) fn parse_batch_retry(
         || !error_code.is_empty()
         || complete_time_from.is_some()
         || complete_time_to.is_some();
-    if !job_ids.is_empty() && filtered {
-        let words = "must be empty when a filter is set, and the other way round";
-        violations.push(Violation::new("job_ids", words));
-    }
+    let words = match (job_ids.is_empty(), filtered || !page_token.is_empty()) {
+        (false, true) => Some("must be empty when a filter is set, and the other way round"),
+        (true, false) => Some(
+            "is empty, and so is every filter: name jobs, or set a filter; \
+             states: [FAILED] for all that failed",
+        ),
+        (true, true) | (false, false) => None,
+    };
+    violations.extend(words.map(|words| Violation::new("job_ids", words)));
     if error_code.len() > CODE_BYTES_MAX {
         let words = format!("must have at most {CODE_BYTES_MAX} bytes");
         violations.push(Violation::new("error_code", words));
     }
-    let filter = RetryFilter {
+    let mut filter = RetryFilter {
         states: ended(&states, &mut violations),
-        batch_id,
+        batch_id: batch_id_of(batch_id, &mut violations),
         error_code,
         ended_from: time("complete_time_from", complete_time_from, &mut violations),
         ended_to: time("complete_time_to", complete_time_to, &mut violations),
         key_id: None,
+        after: None,
     };
+    // The Debug text names every filter; only equality matters here.
+    let made_for = format!("{filter:?}").into_bytes();
+    if !page_token.is_empty() {
+        match PageToken::decode(&page_token, &made_for) {
+            Ok(after) => filter.after = Some(after),
+            Err(error) => violations.push(Violation::new("page_token", error.to_string())),
+        }
+    }
     let choice = match job_ids.is_empty() {
         true => RetryChoice::Filter(filter),
         false => RetryChoice::Ids(ids(job_ids, &mut violations)),
@@ -95,12 +113,19 @@ pub(in crate::api) fn parse_batch_retry(
     if !violations.is_empty() {
         return Err(status(Error::Invalid(violations)));
     }
-    Ok(BatchRetry { choice, request_id })
+    Ok(BatchRetry {
+        choice,
+        request_id,
+        made_for,
+    })
 }
 
 /// The states to retry, each once: FAILED where none is named.
 fn ended(given: &[i32], violations: &mut Vec<Violation>) -> Vec<JobState> {
     let mut states = Vec::new();
+    if too_many("states", given.len(), STATES_MAX, violations) {
+        return states;
+    }
     for (at, value) in given.iter().enumerate() {
         let state = proto::JobState::try_from(*value).ok();
         match state.and_then(convert::state_from_proto) {
@@ -123,15 +148,13 @@ fn ended(given: &[i32], violations: &mut Vec<Violation>) -> Vec<JobState> {
 
 /// Ids that could be some, each named once.
 fn ids(given: Vec<String>, violations: &mut Vec<Violation>) -> Vec<String> {
-    if given.len() > RETRIES_MAX {
-        let words = format!("must have at most {RETRIES_MAX} items");
-        violations.push(Violation::new("job_ids", words));
+    if too_many("job_ids", given.len(), RETRIES_MAX, violations) {
         return Vec::new();
     }
     let mut seen = std::collections::HashSet::new();
     for (at, id) in given.iter().enumerate() {
         if job_id(id.clone()).is_err() {
-            let words = format!("must have 1 to {} bytes", super::JOB_ID_BYTES_MAX);
+            let words = format!("must have 1 to {} bytes", JOB_ID_BYTES_MAX);
             violations.push(Violation::new(format!("job_ids[{at}]"), words));
         } else if !seen.insert(id.as_str()) {
             let words = "is named twice";

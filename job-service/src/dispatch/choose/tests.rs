@@ -6,7 +6,7 @@ use crate::{
     board::{Listed, ServerStatus},
     breaker::{Breaker, OpenTimes},
     cooldowns::{CooldownTimes, Cooldowns},
-    dispatch::forge::Listing,
+    dispatch::forge::{ListedCheckpoint, Listing},
     server::{Health, Server, Usage},
     store::queue::Place,
 };

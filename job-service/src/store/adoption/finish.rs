@@ -78,6 +78,10 @@ pub fn finish(
     diesel::sql_query("INSERT INTO adoption (id, adopted_at) VALUES (1, ?)")
         .bind::<Text, _>(to_text(now))
         .execute(conn)?;
+    // Every job that there is: none of ours came before this.
+    diesel::update(jobs::table)
+        .set(jobs::adopted.eq(true))
+        .execute(conn)?;
     diesel::update(jobs::table.filter(jobs::status.eq(JobState::Failed.as_str())))
         .set(jobs::error_code.eq(FAILED_EARLIER))
         .execute(conn)?;

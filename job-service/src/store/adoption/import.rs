@@ -14,13 +14,13 @@ use serde::Serialize;
 use service_kit::migrate::{KeptAs, OlderRows, OlderValue};
 
 use super::{
-    super::schema::jobs,
+    super::schema::{job_events, jobs},
     JOBS,
     finish::{Counts, FAILED_EARLIER, Pending, settle},
 };
 use crate::{
     error::Error,
-    job::JobState,
+    job::{EventType, JobState},
     older_jobs::{ColumnValue, Entry, ID, OlderJob},
 };
 
@@ -36,6 +36,8 @@ pub struct JobsImport {
     pub imported: Vec<String>,
     /// The ids that were there already; those jobs are as they were.
     pub present: Vec<String>,
+    /// The ids of jobs that were there and deleted; they stay so.
+    pub deleted: Vec<String>,
     /// The entries that are no jobs; their text is in `adoption_values`.
     pub refused: Vec<RefusedEntry>,
     /// What an operator should know, a sentence each.
@@ -58,15 +60,15 @@ pub struct RefusedEntry {
 pub fn has_new(conn: &mut SqliteConnection, entries: &[Entry<'_>]) -> Result<bool, Error> {
     for entry in entries {
         match &entry.job {
-            Ok(job) if is_there(conn, &job.id)? => {}
+            Ok(job) if is_there(conn, &job.id)? || was_deleted(conn, &job.id)? => {}
             _ => return Ok(true),
         }
     }
     Ok(false)
 }
 
-/// Imports the entries of a list. A job whose id is there stays as it is, and
-/// what cannot be a job is set aside, so that a second import of the same list
+/// Imports the entries of a list. A job whose id is there stays as it is, one
+/// that was deleted stays so as long as the history tells of it, and what cannot be a job is set aside, so that a second import of the same list
 /// changes nothing.
 ///
 /// # Errors
@@ -99,11 +101,12 @@ pub fn import_jobs(
                 done.refused.push(RefusedEntry { index, reason });
             }
             (Fate::Present, Ok(job)) => done.present.push(job.id.clone()),
+            (Fate::Deleted, Ok(job)) => done.deleted.push(job.id.clone()),
             (Fate::Imported, Ok(job)) => {
                 done.imported.push(job.id.clone());
                 waiting.extend(pending(conn, job)?);
             }
-            (Fate::Present | Fate::Imported, Err(_)) => {}
+            (Fate::Present | Fate::Deleted | Fate::Imported, Err(_)) => {}
         }
     }
     done.notes = queue(conn, waiting, first_rank, now)?.notes();
@@ -114,6 +117,7 @@ pub fn import_jobs(
 enum Fate {
     Imported,
     Present,
+    Deleted,
     Refused(String),
 }
 
@@ -124,6 +128,9 @@ fn import(
 ) -> Result<Fate, Error> {
     if is_there(conn, &job.id)? {
         return Ok(Fate::Present);
+    }
+    if was_deleted(conn, &job.id)? {
+        return Ok(Fate::Deleted);
     }
     let mut values: Vec<(&str, OlderValue)> = vec![(ID, OlderValue::Text(job.id.clone()))];
     for (name, _, value) in job.columns.iter().filter(|(name, _, _)| *name != ID) {
@@ -141,6 +148,9 @@ fn import(
     for (name, json) in &job.others {
         rows.keep(conn, &job.id, name, json, KeptAs::Extra)?;
     }
+    diesel::update(jobs::table.find(&job.id))
+        .set(jobs::adopted.eq(true))
+        .execute(conn)?;
     let failed = jobs::table
         .find(&job.id)
         .filter(jobs::status.eq(JobState::Failed.as_str()));
@@ -173,9 +183,18 @@ fn is_there(conn: &mut SqliteConnection, id: &str) -> Result<bool, Error> {
     Ok(diesel::select(exists(jobs::table.find(id))).get_result(conn)?)
 }
 
-/// The place before all that wait: what waited in a file waited longest.
+fn was_deleted(conn: &mut SqliteConnection, id: &str) -> Result<bool, Error> {
+    let told = job_events::table
+        .filter(job_events::job_id.eq(id))
+        .filter(job_events::kind.eq(EventType::Deleted.as_str()));
+    Ok(diesel::select(exists(told)).get_result(conn)?)
+}
+
+/// The place before all that wait, or are at work and may wait again: what
+/// waited in a file waited longest.
 fn first_rank(conn: &mut SqliteConnection) -> Result<i64, Error> {
-    let first = "SELECT min(0, coalesce(min(queue_rank), 0)) FROM jobs WHERE status = 'pending'";
+    let first = "SELECT min(0, coalesce(min(queue_rank), 0)) FROM jobs \
+        WHERE status IN ('pending', 'processing')";
     Ok(sql::<BigInt>(first).get_result(conn)?)
 }
 

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use super::TABLE;
 use crate::{
     error::Error,
-    job::{Attempt, AttemptOutcome},
+    job::{Attempt, AttemptOutcome, AttemptPhase},
     store::{schema::job_attempts, word},
 };
 
@@ -49,7 +49,7 @@ pub fn spent_on(
         .collect()
 }
 
-/// An attempt that was given up while nobody knew what became of it.
+/// An attempt that ended while nobody knew what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abandoned {
     /// The run it belonged to.
@@ -60,11 +60,21 @@ pub struct Abandoned {
     pub server_process: Option<String>,
 }
 
-/// The attempts of any run that were given up.
+/// The attempts of any run that ended although they may still run: given up,
+/// ended on somebody's wish or by the deadline while their server was silent,
+/// or given up as what ends the process after they were sent.
 pub fn abandoned(conn: &mut SqliteConnection, job_id: &str) -> Result<Vec<Abandoned>, Error> {
+    let unknown = job_attempts::last_phase.eq(AttemptPhase::OutcomeUnknown.as_str());
+    let wish = [AttemptOutcome::Cancelled, AttemptOutcome::Expired].map(AttemptOutcome::as_str);
+    let in_silence = job_attempts::outcome.eq_any(wish).and(unknown);
+    let crashed = job_attempts::outcome
+        .eq(AttemptOutcome::Crashed.as_str())
+        .and(job_attempts::sent_at.is_not_null());
+    let abandoned = job_attempts::outcome.eq(AttemptOutcome::Abandoned.as_str());
     let rows: Vec<(i32, String, Option<String>)> = job_attempts::table
         .filter(job_attempts::job_id.eq(job_id))
-        .filter(job_attempts::outcome.eq(AttemptOutcome::Abandoned.as_str()))
+        .filter(job_attempts::ended_at.is_not_null())
+        .filter(abandoned.or(in_silence).or(crashed).assume_not_null())
         .select((
             job_attempts::run,
             job_attempts::server_alias,

@@ -8,13 +8,17 @@ use super::guard;
 use crate::{
     error::Error,
     job::{AttemptOutcome, AttemptPhase, EventType, Fence, HoldReason, Image, JobState},
+    policy::JobPolicy,
     store::{
         events::{self, NewEvent},
-        images,
+        images, json,
         schema::{job_attempts, jobs},
-        unneeded_files,
+        time, unneeded_files,
     },
 };
+
+/// The table whose rows are named when they cannot be read.
+const TABLE: &str = "jobs";
 
 /// The code of a job that did not end in its time.
 pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
@@ -293,9 +297,40 @@ fn move_job(
                     jobs::hold_since.eq(reason.map(|_| at)),
                 ))
                 .execute(conn)?;
+            if !spent {
+                wait_again(conn, &fence.job_id)?;
+            }
             Ok(EventType::AttemptEnded)
         }
     }
+}
+
+/// A job of which nothing was sent in this run waits for its first attempt as
+/// before, for no longer than its policy says.
+fn wait_again(conn: &mut SqliteConnection, job_id: &str) -> Result<(), Error> {
+    let job = jobs::table.find(job_id);
+    let (spent, policy, created, began): (i32, String, String, Option<String>) = job
+        .select((
+            jobs::attempts_spent,
+            jobs::policy_json,
+            jobs::creation_timestamp,
+            jobs::run_began_at,
+        ))
+        .first(conn)?;
+    let began = began.unwrap_or(created);
+    if spent > 0 {
+        return Ok(());
+    }
+    // A row that cannot be understood must not keep its attempt from ending.
+    let times = json(TABLE, job_id, &policy)
+        .and_then(|policy: JobPolicy| Ok(policy.wait_until(time(TABLE, job_id, &began)?)));
+    let Ok(wait_until) = times else {
+        return Ok(());
+    };
+    diesel::update(job)
+        .set(jobs::wait_until.eq(wait_until.map(to_text)))
+        .execute(conn)?;
+    Ok(())
 }
 
 /// Images of an earlier run stay until there are new ones; then their files

@@ -1,5 +1,6 @@
 //! What is written of an attempt under way beside its phase: how often it was
-//! taken up without getting any further, and what it waits for.
+//! taken up without getting any further, what it waits for, and which process
+//! has it.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -32,6 +33,20 @@ pub fn looked(conn: &mut SqliteConnection, fence: &Fence) -> Result<(), Error> {
     guard(conn, fence)?;
     diesel::update(job_attempts::table.find((&fence.job_id, fence.number)))
         .set(job_attempts::recoveries.eq(0))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// The process that turned out to have the attempt; it may be another than the
+/// newest known when the job was claimed.
+pub fn note_process(
+    conn: &mut SqliteConnection,
+    fence: &Fence,
+    process: &str,
+) -> Result<(), Error> {
+    guard(conn, fence)?;
+    diesel::update(job_attempts::table.find((&fence.job_id, fence.number)))
+        .set(job_attempts::server_process.eq(process))
         .execute(conn)?;
     Ok(())
 }

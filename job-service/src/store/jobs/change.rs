@@ -125,7 +125,7 @@ pub fn update(
         .set(&columns)
         .execute(conn)?;
     if input.is_some() {
-        begin_anew(conn, &job)?;
+        begin_anew(conn, &job, now)?;
     }
     let is_over = match held_for {
         Some(HoldReason::AdoptedStale) => releases,
@@ -137,8 +137,10 @@ pub fn update(
     }
     let decided = is_over && held_for.is_some_and(HoldReason::waits_for_a_decision);
     let waits = !decided && held_for.is_some_and(HoldReason::waits_for_a_decision);
-    if decided || (policy.is_some() && !waits) {
-        count_times(conn, &job, policy.as_ref(), decided.then_some(now))?;
+    if decided || (!waits && (policy.is_some() || input.is_some())) {
+        // As it is after all of the change, whatever was changed with what.
+        let job = get(conn, id)?;
+        count_times(conn, &job, decided.then_some(now))?;
     }
     let event = NewEvent {
         message: &names.join(", "),
@@ -202,38 +204,41 @@ fn names(change: &RowChange, releases: bool) -> Vec<&'static str> {
 }
 
 /// What earlier attempts found out was about another input: a run of its own
-/// forgets it.
-fn begin_anew(conn: &mut SqliteConnection, job: &Job) -> Result<(), Error> {
-    let next = i32::from(job.attempt_number > 0);
+/// forgets it, and its times count from now.
+fn begin_anew(conn: &mut SqliteConnection, job: &Job, now: DateTime<Utc>) -> Result<(), Error> {
+    let is_next = job.attempt_number > 0;
     diesel::update(jobs::table.find(&job.id))
         .set((
-            jobs::run.eq(job.run + next),
+            jobs::run.eq(job.run + i32::from(is_next)),
+            is_next.then(|| jobs::run_began_at.eq(to_text(now))),
             jobs::attempts_spent.eq(0),
             jobs::retry_count.eq(0),
             jobs::resolved_checkpoint.eq(None::<String>),
             jobs::not_before.eq(None::<String>),
             jobs::adopted_request_json.eq(None::<String>),
+            jobs::adopted.eq(false),
         ))
         .execute(conn)?;
     Ok(())
 }
 
-/// The moments that follow from a policy; `released` when somebody has decided
-/// that the job runs, from when its times count. One that still waits for that
-/// has none.
+/// The moments that follow from the policy of a job; `released` when somebody
+/// has decided that it runs, from when its times count. One that still waits for
+/// that has none.
 fn count_times(
     conn: &mut SqliteConnection,
     job: &Job,
-    policy: Option<&JobPolicy>,
     released: Option<DateTime<Utc>>,
 ) -> Result<(), Error> {
-    let policy = policy.unwrap_or(&job.policy);
+    let policy = &job.policy;
     let began = released.unwrap_or(job.run_began_at);
-    // Only the first attempt of a run is waited for.
+    // Only the first attempt of a run is waited for; one of which nothing was
+    // sent is none.
     let begun: bool = diesel::select(diesel::dsl::exists(
         job_attempts::table
             .filter(job_attempts::job_id.eq(&job.id))
-            .filter(job_attempts::run.eq(job.run)),
+            .filter(job_attempts::run.eq(job.run))
+            .filter(job_attempts::spent.eq(true)),
     ))
     .get_result(conn)?;
     let wait_until = policy.wait_until(began).filter(|_| !begun);

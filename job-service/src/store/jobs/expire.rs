@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     prelude::*,
-    sql_types::{BigInt, Nullable, Text},
+    sql_types::{BigInt, Integer, Nullable, Text},
 };
 use serde_json::json;
 use service_kit::clock::to_text;
@@ -25,19 +25,22 @@ pub const WAIT_DEADLINE_EXCEEDED: &str = "WAIT_DEADLINE_EXCEEDED";
 
 /// Pending jobs that have waited too long.
 pub const WAITED: &str = "\
-    SELECT mobilesd_job_id AS id FROM jobs INDEXED BY idx_jobs_wait_until \
+    SELECT mobilesd_job_id AS id, attempt_number AS attempt \
+    FROM jobs INDEXED BY idx_jobs_wait_until \
     WHERE status = 'pending' AND wait_until IS NOT NULL AND wait_until <= ?1 \
     ORDER BY wait_until LIMIT ?2";
 /// Pending jobs that have taken too long. The list of states is that of the
 /// index.
 pub const OVERDUE: &str = "\
-    SELECT mobilesd_job_id AS id FROM jobs INDEXED BY idx_jobs_deadline \
+    SELECT mobilesd_job_id AS id, attempt_number AS attempt \
+    FROM jobs INDEXED BY idx_jobs_deadline \
     WHERE status = 'pending' AND status IN ('pending', 'processing') \
         AND deadline_at IS NOT NULL AND deadline_at <= ?1 \
     ORDER BY deadline_at LIMIT ?2";
 /// Processing jobs that have taken too long.
 pub const OVERDUE_AT_WORK: &str = "\
-    SELECT mobilesd_job_id AS id FROM jobs INDEXED BY idx_jobs_deadline \
+    SELECT mobilesd_job_id AS id, attempt_number AS attempt \
+    FROM jobs INDEXED BY idx_jobs_deadline \
     WHERE status = 'processing' AND status IN ('pending', 'processing') \
         AND deadline_at IS NOT NULL AND deadline_at <= ?1 \
     ORDER BY deadline_at LIMIT ?2";
@@ -63,34 +66,36 @@ pub const NEXT_DEADLINE: &str = "\
 pub struct Due {
     /// They wait for the first attempt of their run, or for another one.
     pub pending: Vec<String>,
-    /// They have an attempt under way.
-    pub processing: Vec<String>,
+    /// They have an attempt under way, of this number.
+    pub processing: Vec<(String, i32)>,
 }
 
 #[derive(QueryableByName)]
-struct Id {
+struct Row {
     #[diesel(sql_type = Text)]
     id: String,
+    #[diesel(sql_type = Integer)]
+    attempt: i32,
 }
 
 /// The jobs whose time is up, the longest due first, at most `limit` of those
 /// that wait for an attempt, of those that wait for another one, and of those
 /// at work.
 pub fn due(conn: &mut SqliteConnection, now: DateTime<Utc>, limit: i64) -> Result<Due, Error> {
-    let mut ids = |statement: &str| -> Result<Vec<String>, Error> {
-        let rows: Vec<Id> = diesel::sql_query(statement)
+    let mut rows = |statement: &str| -> Result<Vec<(String, i32)>, Error> {
+        let rows: Vec<Row> = diesel::sql_query(statement)
             .bind::<Text, _>(to_text(now))
             .bind::<BigInt, _>(limit)
             .load(conn)?;
-        Ok(rows.into_iter().map(|row| row.id).collect())
+        Ok(rows.into_iter().map(|row| (row.id, row.attempt)).collect())
     };
-    let mut pending = ids(WAITED)?;
-    for id in ids(OVERDUE)? {
+    let mut pending: Vec<String> = rows(WAITED)?.into_iter().map(|(id, _)| id).collect();
+    for (id, _) in rows(OVERDUE)? {
         if !pending.contains(&id) {
             pending.push(id);
         }
     }
-    let processing = ids(OVERDUE_AT_WORK)?;
+    let processing = rows(OVERDUE_AT_WORK)?;
     Ok(Due {
         pending,
         processing,

@@ -1,10 +1,11 @@
 //! Another run of a job that has ended, or a job of its own made from it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
     prelude::*,
     sql_types::{BigInt, Nullable, Text},
 };
+use serde::{Deserialize, Serialize};
 use service_kit::clock::to_text;
 
 use super::{NewJob, insert, models_to_json};
@@ -13,9 +14,10 @@ use crate::{
     job::{EventType, Job, JobState},
     request::{GenerationRequest, adopted},
     store::{
+        adoption,
         events::{self, NewEvent},
         input_images,
-        schema::{adoption, jobs},
+        schema::jobs,
     },
 };
 
@@ -39,7 +41,24 @@ pub struct RetryFilter {
     pub ended_to: Option<DateTime<Utc>>,
     /// Of this key.
     pub key_id: Option<String>,
+    /// Behind those of an earlier call.
+    pub after: Option<RetryPlace>,
 }
+
+/// Behind which job a retry of many goes on, in the order of their ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPlace {
+    /// When that one had ended, as text.
+    at: String,
+    /// Its id.
+    id: String,
+    /// The end of the time within which jobs must have ended: that of the first
+    /// call, since those that it began end again.
+    until: String,
+}
+
+/// The shortest time that the database tells apart.
+const TICK: TimeDelta = TimeDelta::milliseconds(1);
 
 /// Jobs of one state in the order of their ends. The list of states is that of
 /// the index.
@@ -49,6 +68,7 @@ pub const ENDED: &str = "\
     WHERE status = ?1 AND status IN ('failed', 'cancelled') \
         AND coalesce(completion_timestamp, last_updated_timestamp) >= ?2 \
         AND coalesce(completion_timestamp, last_updated_timestamp) < ?3 \
+        AND (coalesce(completion_timestamp, last_updated_timestamp), mobilesd_job_id) > (?2, ?7) \
         AND (?4 = '' OR error_code = ?4) AND (?5 IS NULL OR api_key_id = ?5) \
     ORDER BY coalesce(completion_timestamp, last_updated_timestamp), mobilesd_job_id LIMIT ?6";
 
@@ -56,8 +76,8 @@ pub const ENDED: &str = "\
 pub const ENDED_IN_BATCH: &str = "\
     SELECT mobilesd_job_id AS id, coalesce(completion_timestamp, last_updated_timestamp) AS at \
     FROM jobs INDEXED BY idx_jobs_batch \
-    WHERE status = ?1 AND batch_id = ?7 \
-        AND coalesce(completion_timestamp, last_updated_timestamp) >= ?2 \
+    WHERE status = ?1 AND batch_id = ?8 \
+        AND (coalesce(completion_timestamp, last_updated_timestamp), mobilesd_job_id) > (?2, ?7) \
         AND coalesce(completion_timestamp, last_updated_timestamp) < ?3 \
         AND (?4 = '' OR error_code = ?4) AND (?5 IS NULL OR api_key_id = ?5) \
     ORDER BY at, id LIMIT ?6";
@@ -101,12 +121,14 @@ impl Asked {
     }
 }
 
-/// The ids of the jobs that fit, in the order of their ends, at most `limit`.
+/// The ids of the jobs that fit, in the order of their ends, at most `limit`,
+/// and behind which of them there are more.
 pub fn ended(
     conn: &mut SqliteConnection,
     filter: &RetryFilter,
     limit: i64,
-) -> Result<Vec<String>, Error> {
+    now: DateTime<Utc>,
+) -> Result<(Vec<String>, Option<RetryPlace>), Error> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]
@@ -119,16 +141,25 @@ pub fn ended(
         false => ENDED_IN_BATCH,
     };
     let from = filter.ended_from.map(to_text);
+    let from = from.as_deref().unwrap_or(EARLIEST);
+    // An id is never empty, and so behind the empty one.
+    let (from, behind) = match &filter.after {
+        Some(place) => (place.at.as_str().max(from), place.id.as_str()),
+        None => (from, ""),
+    };
     let to = filter.ended_to.map(to_text);
+    let until = filter.after.as_ref().map(|place| place.until.as_str());
+    let to = to.as_deref().unwrap_or(LATEST).min(until.unwrap_or(LATEST));
     let mut found: Vec<Row> = Vec::new();
     for state in &filter.states {
         let query = diesel::sql_query(statement)
             .bind::<Text, _>(state.as_str())
-            .bind::<Text, _>(from.as_deref().unwrap_or(EARLIEST))
-            .bind::<Text, _>(to.as_deref().unwrap_or(LATEST))
+            .bind::<Text, _>(from)
+            .bind::<Text, _>(to)
             .bind::<Text, _>(&filter.error_code)
             .bind::<Nullable<Text>, _>(filter.key_id.as_deref())
-            .bind::<BigInt, _>(limit);
+            .bind::<BigInt, _>(limit.saturating_add(1))
+            .bind::<Text, _>(behind);
         let rows: Vec<Row> = match filter.batch_id.is_empty() {
             true => query.load(conn)?,
             false => query.bind::<Text, _>(&filter.batch_id).load(conn)?,
@@ -136,17 +167,25 @@ pub fn ended(
         found.extend(rows);
     }
     found.sort_by(|a, b| (&a.at, &a.id).cmp(&(&b.at, &b.id)));
-    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(found.into_iter().map(|row| row.id).collect())
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > most;
+    found.truncate(most);
+    let next = found.last().filter(|_| more).map(|last| RetryPlace {
+        at: last.at.clone(),
+        id: last.id.clone(),
+        until: until.map_or_else(|| to_text(now + TICK), str::to_owned),
+    });
+    Ok((found.into_iter().map(|row| row.id).collect(), next))
 }
 
 /// What a job asks for; `JobRequestUnreadable` where that cannot be known.
 pub fn asked(conn: &mut SqliteConnection, job: &Job) -> Result<Asked, Error> {
-    let (kept, made, bytes): (String, Option<String>, i64) = jobs::table
+    let (kept, made, is_adopted, bytes): (String, Option<String>, bool, i64) = jobs::table
         .find(&job.id)
         .select((
             jobs::generation_params_json,
             jobs::adopted_request_json,
+            jobs::adopted,
             jobs::request_bytes,
         ))
         .first(conn)?;
@@ -154,8 +193,9 @@ pub fn asked(conn: &mut SqliteConnection, job: &Job) -> Result<Asked, Error> {
         id: job.id.clone(),
         why,
     };
-    // A job that had ended in the earlier application was never read.
-    if made.is_none() && bytes == 0 && was_adopted(conn)? {
+    // A job that had ended in the earlier application was never read, and one
+    // that could not be read then still cannot.
+    if made.is_none() && is_adopted {
         let request = adopted::from_older(&kept).map_err(unreadable)?;
         let request_json = request.to_json();
         return Ok(Asked {
@@ -179,14 +219,10 @@ pub fn asked(conn: &mut SqliteConnection, job: &Job) -> Result<Asked, Error> {
     })
 }
 
-fn was_adopted(conn: &mut SqliteConnection) -> Result<bool, Error> {
-    let any = adoption::table.select(adoption::id);
-    Ok(diesel::select(diesel::dsl::exists(any)).get_result(conn)?)
-}
-
 /// Begins the next run of a job that failed or was cancelled, at the end of the
 /// queue, and answers the place of its event. What the job got in earlier runs
-/// stays: attempts, and images until there are new ones.
+/// stays: attempts, images until there are new ones, and the result that it
+/// brought from the earlier application.
 pub fn begin_run(
     conn: &mut SqliteConnection,
     job: &Job,
@@ -194,6 +230,9 @@ pub fn begin_run(
     seeds: Seeds,
     now: DateTime<Utc>,
 ) -> Result<i64, Error> {
+    if let (true, Some(result)) = (asked.is_adopted, &job.result_json) {
+        adoption::keep_result(conn, &job.id, result, now)?;
+    }
     let event = NewEvent::of_job(&job.id, EventType::Retried, JobState::Pending, now);
     let sequence = events::append(conn, &event)?;
     let at = to_text(now);

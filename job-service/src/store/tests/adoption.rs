@@ -161,7 +161,7 @@ proptest! {
             prop_assert_ne!(job.state, JobState::Processing);
             attempts::of_job(conn, &job.id, 10).unwrap();
         }
-        let (queue, broken) = queue::page(conn, None, 100).unwrap();
+        let queue::Page { jobs: queue, broken, .. } = queue::page(conn, None, 100).unwrap();
         prop_assert!(broken.is_empty(), "{:?}", broken);
         let run = listed.iter().filter(|job| job.state == JobState::Pending && job.hold.is_none());
         prop_assert_eq!(queue.len(), run.count());
@@ -193,7 +193,7 @@ fn a_job_that_waits_for_a_decision_is_neither_chosen_nor_claimed_until_it_is_rel
         fixture.run(&hold).unwrap();
     }
     let conn = &mut fixture.connection;
-    assert!(queue::page(conn, None, 10).unwrap().0.is_empty());
+    assert!(queue::page(conn, None, 10).unwrap().jobs.is_empty());
     for reason in ["adopted_stale", "adopted_unreadable"] {
         let claimed = attempts::claim(conn, &claim_of(reason), now()).unwrap();
         assert_eq!(claimed, None, "{reason}");
@@ -203,7 +203,7 @@ fn a_job_that_waits_for_a_decision_is_neither_chosen_nor_claimed_until_it_is_rel
         ..RowChange::default()
     };
     jobs::update(conn, "adopted_stale", &release, None, now()).unwrap();
-    let chosen = queue::page(conn, None, 10).unwrap().0;
+    let chosen = queue::page(conn, None, 10).unwrap().jobs;
     assert_eq!(chosen.len(), 1);
     assert_eq!(chosen[0].id, "adopted_stale");
     let claimed = attempts::claim(conn, &claim_of("adopted_stale"), now()).unwrap();

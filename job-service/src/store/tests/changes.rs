@@ -1,15 +1,22 @@
 //! What was judged and what is claimed are the same job.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
 use super::{
-    Fixture, now,
+    Fixture,
+    ends::{again, end},
+    now,
     plans::{claim_of, job},
 };
 use crate::{
     error::Error,
-    job::{Endpoint, JobState, ModelRole, Requirement},
+    job::{AttemptOutcome, Endpoint, JobState, ModelRole, Requirement},
+    policy::JobPolicy,
     store::{
-        attempts::{self, Claim},
-        jobs::{self, NewInput, RowChange},
+        attempts::{self, AttemptEnd, Claim},
+        jobs::{self, NewInput, NewJob, RowChange},
         servers,
     },
 };
@@ -101,6 +108,68 @@ fn what_does_not_matter_for_its_server_does_not_hinder_a_claim() {
     );
     // What goes out is read after the claim.
     assert!(jobs::request_json(conn, "1").unwrap().contains("other"));
+}
+
+#[test]
+fn the_times_of_another_input_count_from_it_whatever_else_is_changed() {
+    let began = now();
+    let changed = began + Duration::from_secs(50);
+    let policy = JobPolicy {
+        wait_timeout_ms: Some(10_000),
+        total_timeout_ms: Some(20_000),
+        ..JobPolicy::default()
+    };
+    for (with_it, before) in [(None, &policy), (Some(&policy), &JobPolicy::default())] {
+        let mut fixture = Fixture::new();
+        fixture.add_server("gpu");
+        let new = NewJob {
+            policy: before.clone(),
+            ..job("1")
+        };
+        jobs::insert(&mut fixture.connection, &new, began).unwrap();
+        let back = end(AttemptOutcome::RetryableError, again());
+        fixture.ended("1", 1, &back);
+        let change = RowChange {
+            policy: with_it.cloned(),
+            ..input(Vec::new())
+        };
+        let conn = &mut fixture.connection;
+        jobs::update(conn, "1", &change, None, changed).unwrap();
+        let job = jobs::get(conn, "1").unwrap();
+        let ms = |at: DateTime<Utc>| at.timestamp_millis();
+        assert_eq!((job.run, ms(job.run_began_at)), (2, ms(changed)));
+        let wait = changed + Duration::from_secs(10);
+        assert_eq!(job.wait_until.map(ms), Some(ms(wait)), "{with_it:?}");
+        let deadline = changed + Duration::from_secs(20);
+        assert_eq!(job.deadline_at.map(ms), Some(ms(deadline)), "{with_it:?}");
+    }
+}
+
+#[test]
+fn an_attempt_that_sent_nothing_does_not_end_the_waiting() {
+    let mut fixture = Fixture::new();
+    fixture.add_server("gpu");
+    jobs::insert(&mut fixture.connection, &job("1"), now()).unwrap();
+    let unsent = AttemptEnd {
+        spent: false,
+        ..end(AttemptOutcome::Lost, again())
+    };
+    fixture.ended("1", 1, &unsent);
+    let change = RowChange {
+        policy: Some(JobPolicy {
+            wait_timeout_ms: Some(10_000),
+            ..JobPolicy::default()
+        }),
+        ..RowChange::default()
+    };
+    let wait_until = |fixture: &mut Fixture| {
+        let conn = &mut fixture.connection;
+        jobs::update(conn, "1", &change, None, now()).unwrap();
+        jobs::get(conn, "1").unwrap().wait_until
+    };
+    assert!(wait_until(&mut fixture).is_some());
+    fixture.ended("1", 2, &end(AttemptOutcome::Lost, again()));
+    assert_eq!(wait_until(&mut fixture), None);
 }
 
 #[test]

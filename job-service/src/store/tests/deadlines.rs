@@ -171,7 +171,7 @@ fn the_first_attempt_ends_the_waiting_and_only_the_total_time_goes_on() {
     );
     let expected = Due {
         pending: Vec::new(),
-        processing: vec!["1".to_owned()],
+        processing: vec![("1".to_owned(), 1)],
     };
     assert_eq!(jobs::due(conn, after(49, at), 10).unwrap(), Due::default());
     assert_eq!(jobs::due(conn, after(60, at), 10).unwrap(), expected);
@@ -217,7 +217,9 @@ fn a_policy_that_cannot_be_read_holds_nobody_up() {
         .run("UPDATE jobs SET policy_json = '[' WHERE mobilesd_job_id = 'bad'")
         .unwrap();
     let conn = &mut fixture.connection;
-    let (page, broken) = queue::page(conn, None, 10).unwrap();
+    let queue::Page {
+        jobs: page, broken, ..
+    } = queue::page(conn, None, 10).unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!(page[0].id, "good");
     assert_eq!(broken.len(), 1);

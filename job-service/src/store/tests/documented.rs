@@ -49,7 +49,7 @@ const INDEXES: [(&str, &str, &str); 3] = [
 ];
 
 /// The newest version.
-const NEWEST: &str = "0009";
+const NEWEST: &str = "0010";
 
 const STATES: [&str; 5] = ["pending", "processing", "completed", "failed", "cancelled"];
 

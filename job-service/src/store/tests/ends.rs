@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use super::{
@@ -114,28 +115,34 @@ impl Fixture {
     }
 }
 
+/// An attempt at work whose job was perhaps cancelled, and a moment at which its
+/// time is up.
+fn due_attempt(cancelled: bool) -> (Fixture, Attempt, DateTime<Utc>) {
+    let mut fixture = Fixture::new();
+    fixture.add_server("gpu");
+    let new = NewJob {
+        policy: JobPolicy {
+            total_timeout_ms: Some(1_000),
+            ..JobPolicy::default()
+        },
+        ..job("1")
+    };
+    jobs::insert(&mut fixture.connection, &new, now()).unwrap();
+    let attempt = fixture.claimed("1", 1);
+    if cancelled {
+        jobs::mark_cancel(&mut fixture.connection, "1", now()).unwrap();
+    }
+    (fixture, attempt, now() + Duration::from_secs(2))
+}
+
 #[test]
 fn an_attempt_told_to_end_is_cancelled_when_that_was_asked_for_and_else_expired() {
     for (cancelled, state, outcome) in [
         (true, JobState::Cancelled, AttemptOutcome::Cancelled),
         (false, JobState::Failed, AttemptOutcome::Expired),
     ] {
-        let mut fixture = Fixture::new();
-        fixture.add_server("gpu");
-        let new = NewJob {
-            policy: JobPolicy {
-                total_timeout_ms: Some(1_000),
-                ..JobPolicy::default()
-            },
-            ..job("1")
-        };
-        jobs::insert(&mut fixture.connection, &new, now()).unwrap();
-        let attempt = fixture.claimed("1", 1);
+        let (mut fixture, attempt, late) = due_attempt(cancelled);
         let conn = &mut fixture.connection;
-        if cancelled {
-            jobs::mark_cancel(conn, "1", now()).unwrap();
-        }
-        let late = now() + Duration::from_secs(2);
         let told = told_to_end(vec![image("partial", 1)]);
         let ended = attempts::end(conn, &attempt.fence(), &told, late).unwrap();
         let job = jobs::get(conn, "1").unwrap();
@@ -149,22 +156,8 @@ fn an_attempt_told_to_end_is_cancelled_when_that_was_asked_for_and_else_expired(
 #[test]
 fn no_attempt_follows_after_the_deadline_or_a_wish_to_cancel() {
     for (cancelled, state) in [(true, JobState::Cancelled), (false, JobState::Failed)] {
-        let mut fixture = Fixture::new();
-        fixture.add_server("gpu");
-        let new = NewJob {
-            policy: JobPolicy {
-                total_timeout_ms: Some(1_000),
-                ..JobPolicy::default()
-            },
-            ..job("1")
-        };
-        jobs::insert(&mut fixture.connection, &new, now()).unwrap();
-        let attempt = fixture.claimed("1", 1);
+        let (mut fixture, attempt, late) = due_attempt(cancelled);
         let conn = &mut fixture.connection;
-        if cancelled {
-            jobs::mark_cancel(conn, "1", now()).unwrap();
-        }
-        let late = now() + Duration::from_secs(2);
         let lost = end(AttemptOutcome::Lost, again());
         let ended = attempts::end(conn, &attempt.fence(), &lost, late).unwrap();
         assert_eq!(ended, AttemptOutcome::Lost);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Fixture, now};
 use crate::{
+    job::JOB_ID_BYTES_MAX,
     older_jobs::{self, Entry},
     store::{
         adoption::{JobsImport, has_new, import_jobs},
@@ -69,7 +70,7 @@ fn entry() -> impl Strategy<Value = Value> {
     prop_oneof![8 => fields, 1 => value()]
 }
 
-fn import(fixture: &mut Fixture, entries: &[Entry<'_>]) -> JobsImport {
+pub(super) fn import(fixture: &mut Fixture, entries: &[Entry<'_>]) -> JobsImport {
     let conn = &mut fixture.connection;
     conn.batch_execute("BEGIN IMMEDIATE").unwrap();
     let done = import_jobs(conn, entries, now()).unwrap();
@@ -127,7 +128,7 @@ proptest! {
             jobs::request_json(conn, &job.id).unwrap();
             attempts::of_job(conn, &job.id, 10).unwrap();
         }
-        let (_, broken) = queue::page(conn, None, 100).unwrap();
+        let broken = queue::page(conn, None, 100).unwrap().broken;
         prop_assert!(broken.is_empty(), "{:?}", broken);
 
         prop_assert_eq!(has_new(conn, &entries).unwrap(), !done.refused.is_empty());
@@ -170,6 +171,71 @@ fn what_waited_in_the_file_goes_before_what_waits_in_the_database() {
         ranks[0].split(' ').all(|rank| rank.starts_with('-')),
         "{ranks:?}"
     );
+}
+
+#[test]
+fn nothing_takes_the_place_of_a_job_at_work_which_may_wait_again() {
+    let mut fixture = Fixture::new();
+    let entry = |id: &str| {
+        json!([{"mobilesd_job_id": id, "status": "pending",
+            "creation_timestamp": "2025-05-13T10:00:00Z",
+            "generation_params": {"positive_prompt": "a"}}])
+        .to_string()
+    };
+    import(&mut fixture, &older_jobs::entries(&entry("first")).unwrap());
+    fixture
+        .run("UPDATE jobs SET status = 'processing'")
+        .unwrap();
+    import(
+        &mut fixture,
+        &older_jobs::entries(&entry("second")).unwrap(),
+    );
+    let order = "SELECT mobilesd_job_id || ' ' || queue_rank AS text FROM jobs ORDER BY queue_rank";
+    assert_eq!(fixture.texts(order), ["second -2", "first -1"]);
+}
+
+#[test]
+fn a_job_that_was_deleted_does_not_come_back() {
+    let mut fixture = Fixture::new();
+    let text = json!([{"mobilesd_job_id": "a", "status": "failed", "generation_params": {}}]);
+    let text = text.to_string();
+    let entries = older_jobs::entries(&text).unwrap();
+    import(&mut fixture, &entries);
+    jobs::delete(&mut fixture.connection, "a", now()).unwrap();
+    assert!(!has_new(&mut fixture.connection, &entries).unwrap());
+    let again = import(&mut fixture, &entries);
+    assert_eq!(
+        (again.imported.len(), again.deleted),
+        (0, vec!["a".to_owned()])
+    );
+    assert!(
+        fixture
+            .texts("SELECT mobilesd_job_id AS text FROM jobs")
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_id_that_no_call_could_name_is_kept_beside_another() {
+    let mut fixture = Fixture::new();
+    let long = "x".repeat(JOB_ID_BYTES_MAX + 1);
+    let fits = "y".repeat(JOB_ID_BYTES_MAX);
+    let entry = |id: &str| json!({"mobilesd_job_id": id, "status": "failed"});
+    let mut list = [entry(&long), entry(&fits)];
+    for entry in &mut list {
+        entry["generation_params"] = json!({});
+    }
+    let text = Value::from(list.to_vec()).to_string();
+    let entries = older_jobs::entries(&text).unwrap();
+    let done = import(&mut fixture, &entries);
+    assert_eq!(done.imported[1], fits);
+    assert_eq!(done.imported[0].len(), 36, "an id of ours");
+    let kept = fixture.texts(
+        "SELECT row_id || ' ' || value AS text FROM adoption_values \
+         WHERE column_name = 'mobilesd_job_id' AND kind = 'replaced'",
+    );
+    assert_eq!(kept, [format!("{} \"{long}\"", done.imported[0])]);
+    assert_eq!(import(&mut fixture, &entries).present, done.imported);
 }
 
 #[test]

@@ -160,7 +160,9 @@ fn pages_of_the_queue_together_are_the_queue_in_its_order() {
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let (page, broken) = queue::page(conn, after, 2).unwrap();
+        let queue::Page {
+            jobs: page, broken, ..
+        } = queue::page(conn, after, 2).unwrap();
         assert!(broken.is_empty(), "{broken:?}");
         let Some(last) = page.last() else { break };
         after = Some(last.place);

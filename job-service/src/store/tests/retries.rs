@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::RunQueryDsl as _;
 
 use super::{
     Fixture,
@@ -72,7 +73,7 @@ fn the_next_run_begins_anew_and_what_was_stays() {
         job.created_at.timestamp_millis(),
         long_ago.timestamp_millis()
     );
-    let (page, _) = queue::page(conn, None, 10).unwrap();
+    let page = queue::page(conn, None, 10).unwrap().jobs;
     let order: Vec<&str> = page.iter().map(|job| job.id.as_str()).collect();
     assert_eq!(order, ["2", "1"], "at the end of the queue");
     let attempts = attempts::of_job(conn, "1", 10).unwrap();
@@ -122,7 +123,6 @@ fn images_stay_until_there_are_new_ones_and_their_files_are_noted_then() {
     let mut fixture = Fixture::new();
     fixture.add_server("gpu");
     jobs::insert(&mut fixture.connection, &job("1"), now()).unwrap();
-    jobs::mark_cancel(&mut fixture.connection, "1", now()).unwrap();
     fixture.claimed("1", 1);
     jobs::mark_cancel(&mut fixture.connection, "1", now()).unwrap();
     let fence = Fence {
@@ -199,9 +199,7 @@ fn what_cannot_be_understood_is_told_and_stays() {
         jobs::cancel_pending(&mut fixture.connection, id, now()).unwrap();
     }
     // Both had ended in the earlier application.
-    fixture
-        .run("INSERT INTO adoption (id, adopted_at) VALUES (1, '2026-01-01T00:00:00.000Z')")
-        .unwrap();
+    fixture.run("UPDATE jobs SET adopted = 1").unwrap();
     let conn = &mut fixture.connection;
     let broken = jobs::get(conn, "broken").unwrap();
     let error = jobs::asked(conn, &broken).unwrap_err();
@@ -246,7 +244,7 @@ fn jobs_to_retry_are_found_by_their_ends() {
         states: vec![JobState::Failed],
         ..RetryFilter::default()
     };
-    let mut found = |filter: RetryFilter| jobs::ended(conn, &filter, 3).unwrap().join(" ");
+    let mut found = |filter: RetryFilter| jobs::ended(conn, &filter, 3, now()).unwrap().0.join(" ");
     assert_eq!(found(failed()), "a b c");
     let both = vec![JobState::Failed, JobState::Cancelled];
     let all = RetryFilter {
@@ -298,6 +296,56 @@ fn jobs_to_retry_are_found_by_their_ends() {
     assert_eq!(plan, [index]);
     let plan = fixture.plan(jobs::ENDED_IN_BATCH);
     assert!(plan[0].contains("idx_jobs_batch (batch_id=?"), "{plan:?}");
+}
+
+#[test]
+fn pages_of_jobs_to_retry_leave_none_out_and_end_at_the_first_call() {
+    let mut fixture = Fixture::new();
+    let conn = &mut fixture.connection;
+    let first = now();
+    let later = |ms| first + Duration::from_millis(ms);
+    // Ends of the same moment, and of two states.
+    for (id, ms) in [("a", 1), ("b", 1), ("c", 1), ("d", 2)] {
+        jobs::insert(conn, &job(id), first).unwrap();
+        assert!(jobs::fail_pending(conn, id, "CODE", "words", later(ms)).unwrap());
+    }
+    jobs::insert(conn, &job("b2"), first).unwrap();
+    jobs::cancel_pending(conn, "b2", later(1)).unwrap();
+    for batch in [None, Some("batch")] {
+        if batch.is_some() {
+            diesel::sql_query("UPDATE jobs SET batch_id = 'batch'")
+                .execute(conn)
+                .unwrap();
+        }
+        let mut filter = RetryFilter {
+            states: vec![JobState::Failed, JobState::Cancelled],
+            batch_id: batch.unwrap_or_default().to_owned(),
+            ..RetryFilter::default()
+        };
+        let mut pages = Vec::new();
+        loop {
+            let (ids, next) = jobs::ended(conn, &filter, 2, later(2)).unwrap();
+            pages.push(ids.join(" "));
+            if next.is_none() {
+                break;
+            }
+            filter.after = next;
+        }
+        assert_eq!(pages, ["a b", "b2 c", "d"], "{batch:?}");
+    }
+    // One that ended again after the first call is not found by the next.
+    let mut filter = RetryFilter {
+        states: vec![JobState::Failed],
+        ..RetryFilter::default()
+    };
+    let (_, next) = jobs::ended(conn, &filter, 2, later(2)).unwrap();
+    diesel::sql_query("UPDATE jobs SET completion_timestamp = ? WHERE mobilesd_job_id = 'a'")
+        .bind::<diesel::sql_types::Text, _>(service_kit::clock::to_text(later(3)))
+        .execute(conn)
+        .unwrap();
+    filter.after = next;
+    let (rest, next) = jobs::ended(conn, &filter, 5, later(4)).unwrap();
+    assert_eq!((rest.join(" ").as_str(), next), ("c d", None));
 }
 
 #[test]

@@ -170,6 +170,16 @@ fn only_the_five_outcomes_can_be_chosen() {
 }
 
 #[test]
+fn too_many_outcomes_are_told_once() {
+    let many = proto::JobPolicy {
+        retry_on: vec![i32::MAX; OUTCOMES_MAX + 1],
+        ..proto::JobPolicy::default()
+    };
+    let told = refused(many);
+    assert_eq!(told, "policy.retry_on: must have at most 16 items");
+}
+
+#[test]
 fn words_that_do_not_exist_are_told() {
     let faults = parsed(proto::JobPolicy {
         unknown_policy: 9,

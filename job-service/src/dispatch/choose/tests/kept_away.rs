@@ -159,6 +159,26 @@ fn a_job_that_wants_to_fail_fast_does_so_on_fresh_absences_from_all_only() {
     let mut sick = both();
     sick[1].status.health = Health::Unreachable;
     assert!(matches!(verdict_on(sick, &nobody), Verdict::Wait(_)));
+    let mut there_by_now = both();
+    there_by_now[1].listed = Some(Listed {
+        listing: std::sync::Arc::new(Listing {
+            checkpoints: vec![ListedCheckpoint {
+                title: "x.safetensors".to_owned(),
+                model_name: "x".to_owned(),
+                filename: "/models/x.safetensors".to_owned(),
+                sha256: None,
+                hash: None,
+            }],
+            ..Listing::default()
+        }),
+        at: Duration::from_secs(1_000),
+        for_a_job: None,
+    });
+    let verdict = verdict_on(there_by_now, &nobody);
+    assert!(
+        matches!(verdict, Verdict::Wait(_)),
+        "it is on its way to model-service"
+    );
     let unknown = found(&[("a", "x", Finding::Missing), ("b", "x", Finding::Unknown)]);
     assert!(matches!(verdict_on(both(), &unknown), Verdict::Wait(_)));
     let past = Past::default();
