@@ -21,9 +21,15 @@ import time
 # How long a program may take to listen, and a single call to answer.
 START_SECONDS = 60
 CALL_SECONDS = 60
+# A PNG of one pixel.
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
 # grpcurl ends with this plus the status code.
 STATUS_BASE = 64
 NOT_FOUND = 5
+FAILED_PRECONDITION = 9
 ABORTED = 10
 UNAUTHENTICATED = 16
 
@@ -31,6 +37,7 @@ JOBS = "stablequeue.jobs.v1.JobService"
 SERVERS = "stablequeue.jobs.v1.ServerService"
 MODELS = "stablequeue.models.v1.ModelService"
 AVAILABILITY = "stablequeue.models.v1.AvailabilityService"
+LIBRARY = "stablequeue.models.v1.LibraryService"
 KEYS = "stablequeue.jobs.v1.ApiKeyService"
 ADMIN = "stablequeue.admin.v1.AdminService"
 OPERATIONS = "stablequeue.admin.v1.OperationService"
@@ -307,6 +314,43 @@ def call_models(service):
     check([each["hashSha256"] for each in models] == [sha256], models)
 
 
+def ended(service, begun):
+    """The report of work on the library that must succeed."""
+    one = {"operationId": begun["operation"]["operationId"], "timeout": "30s"}
+    operation = service.call(f"{OPERATIONS}/WaitOperation", one)["operation"]
+    check(operation["state"] == "OPERATION_STATE_SUCCEEDED", operation)
+    return operation["libraryReport"]
+
+
+def call_library(service, root):
+    """Every method of LibraryService, with two files of one content and no Civitai."""
+    header = json.dumps({"__metadata__": {"ss_network_module": "networks.lora"}}).encode()
+    for name in ("fox", "hare"):
+        (root / f"{name}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (root / "fox.json").write_text(json.dumps({"description": "A fox.", "activation text": "fox"}))
+    picture = base64.b64decode(PICTURE)
+    (root / "fox.png").write_bytes(picture)
+    once = {"requestId": "scan"}
+    begun = service.call(f"{LIBRARY}/StartScan", once)
+    counts = ended(service, begun)["counts"]
+    check(counts["files"] == "2" and counts["sidecars"] == "1", counts)
+    again = service.call(f"{LIBRARY}/StartScan", once)["operation"]
+    check(again["operationId"] == begun["operation"]["operationId"], again)
+    roots = service.call(f"{LIBRARY}/ListLibraryRoots")["roots"]
+    check([(each["name"], each["fileCount"]) for each in roots] == [("main", 2)], roots)
+    found = service.call(f"{MODELS}/ListModels", {"text": "fox.safetensors"})["models"]
+    check([each["description"] for each in found] == ["A fox."], found)
+    pieces = service.stream(f"{MODELS}/GetModelPreview", {"modelId": found[0]["modelId"]})
+    data = b"".join(base64.b64decode(each.get("data", "")) for each in pieces)
+    check(data == picture and pieces[0]["header"]["contentType"] == "image/png", pieces)
+    ended(service, service.call(f"{LIBRARY}/StartHashing", {"requestId": "hash"}))
+    groups = service.call(f"{LIBRARY}/FindDuplicates")["groups"]
+    check([each["fileCount"] for each in groups] == [2], groups)
+    ended(service, service.call(f"{LIBRARY}/StartEnrichment", {"requestId": "enrich"}))
+    fetch = {"versionId": "1", "root": "main", "requestId": "fetch"}
+    service.call(f"{LIBRARY}/StartDownload", fetch, wanted=STATUS_BASE + FAILED_PRECONDITION)
+
+
 def call_keys(service):
     """Every method of ApiKeyService; from the first key on every call needs one."""
     first = {"apiKey": {"name": "first", "scopes": ["admin"]}, "requestId": "first"}
@@ -457,7 +501,9 @@ def check_all(arguments, folder, stack):
         "--step-time-ms", "0", "--load-time-ms", "0",
         "--api-auth", "fox:den", "--gradio-auth", "hare:form",
     )
-    models = start("model-service", *serve)
+    root = folder / "library"
+    root.mkdir()
+    models = start("model-service", *serve, "--library-root", f"main={root}", "--offline")
     models_address = models.said(serving)
     jobs = start("job-service", *serve, "--model-service", f"http://{models_address}")
     jobs_address = jobs.said(serving)
@@ -466,11 +512,12 @@ def check_all(arguments, folder, stack):
     for address, names, calls in (
         (
             models_address,
-            {MODELS, AVAILABILITY, ADMIN, OPERATIONS},
+            {MODELS, AVAILABILITY, LIBRARY, ADMIN, OPERATIONS},
             [
                 lambda each: call_admin(each, "model-service", data / "mobilesd_models.sqlite"),
                 call_operations,
                 call_models,
+                lambda each: call_library(each, root),
             ],
         ),
         (

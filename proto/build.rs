@@ -4,7 +4,7 @@ use std::{error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PROTOS: [&str; 11] = [
+const PROTOS: [&str; 12] = [
     "stablequeue/admin/v1/admin_service.proto",
     "stablequeue/admin/v1/backup.proto",
     "stablequeue/admin/v1/operation.proto",
@@ -13,6 +13,7 @@ const PROTOS: [&str; 11] = [
     "stablequeue/jobs/v1/job.proto",
     "stablequeue/jobs/v1/job_service.proto",
     "stablequeue/jobs/v1/server_service.proto",
+    "stablequeue/models/v1/library_service.proto",
     "stablequeue/models/v1/model.proto",
     "stablequeue/models/v1/model_service.proto",
     "stablequeue/models/v1/availability_service.proto",
@@ -34,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(std::env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
         .bytes(".stablequeue.jobs.v1.DownloadImageResponse.data")
+        .bytes(".stablequeue.models.v1.GetModelPreviewResponse.data")
         // Theirs are written by hand, without what is secret.
         .skip_debug([".stablequeue.jobs.v1.ServerLogin"])
         .compile_fds(descriptors)?;

@@ -242,6 +242,7 @@ impl Availability {
             references: references.iter().map(to_proto).collect(),
             servers: servers.to_vec(),
             max_age: None,
+            assets: Vec::new(),
         });
         request.set_timeout(CALL_TIMEOUT);
         let mut client = self.client.clone();

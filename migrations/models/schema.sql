@@ -24,6 +24,69 @@ CREATE TABLE availability_events (
     created_at TEXT NOT NULL
 );
 
+CREATE TABLE civitai_answers (
+    -- 'sha256:…' in lower case, or 'version:…'.
+    question TEXT PRIMARY KEY,
+    found BOOLEAN NOT NULL,
+    -- The version as Civitai gave it, as JSON; NULL when it was not found.
+    answer_json TEXT,
+    asked_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX idx_civitai_answers_expires ON civitai_answers (expires_at);
+
+CREATE TABLE library_files (
+    id INTEGER PRIMARY KEY,
+    root TEXT NOT NULL,
+    -- Beneath the root, in the bytes of the file system, which need not be UTF-8.
+    path BLOB NOT NULL,
+    model_id INTEGER REFERENCES models (id) ON DELETE SET NULL,
+    size_bytes INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    -- Of the names, sizes and times of what lies beside it: sidecars and previews.
+    beside_stamp TEXT NOT NULL,
+    -- Beneath the root; NULL when there is none.
+    preview_path BLOB,
+    -- Why its header cannot be read; NULL when it can, or has none.
+    header_problem TEXT,
+    first_seen_at TEXT NOT NULL,
+    seen_at TEXT NOT NULL,
+    -- Since when it is not there any more; NULL while it is.
+    missing_since TEXT,
+    -- Of the whole file, taken when it had this size and time.
+    hash_sha256 TEXT,
+    hash_autov1 TEXT,
+    hash_autov3 TEXT,
+    hash_blake3 TEXT,
+    hashed_size_bytes INTEGER,
+    hashed_modified_ns INTEGER,
+    -- When they were taken.
+    hashed_at TEXT,
+    UNIQUE (root, path)
+);
+
+CREATE INDEX idx_library_files_inode ON library_files (device, inode);
+
+CREATE INDEX idx_library_files_missing ON library_files (model_id) WHERE missing_since IS NOT NULL;
+
+CREATE INDEX idx_library_files_model ON library_files (model_id);
+
+CREATE INDEX idx_library_files_sha256 ON library_files (hash_sha256);
+
+CREATE INDEX idx_library_files_unhashed ON library_files (root, id)
+    WHERE hash_sha256 IS NULL AND missing_since IS NULL;
+
+CREATE TABLE library_roots (
+    name TEXT PRIMARY KEY,
+    path TEXT NOT NULL,
+    scanned_at TEXT,
+    file_count INTEGER,
+    problem_count INTEGER
+) WITHOUT ROWID;
+
 CREATE TABLE model_aliases (
     id INTEGER PRIMARY KEY,
     model_id INTEGER NOT NULL,
@@ -37,6 +100,14 @@ CREATE INDEX idx_model_aliases_model ON model_aliases (model_id, id);
 
 CREATE INDEX idx_model_aliases_path ON model_aliases (alias_path);
 
+CREATE TABLE model_field_sources (
+    model_id INTEGER NOT NULL REFERENCES models (id) ON DELETE CASCADE,
+    -- The column of models.
+    field TEXT NOT NULL,
+    source TEXT NOT NULL CHECK (source IN ('manual', 'civitai', 'sidecar', 'embedded', 'file_name')),
+    PRIMARY KEY (model_id, field)
+) WITHOUT ROWID;
+
 CREATE TABLE model_server_availability (
     id INTEGER PRIMARY KEY,
     model_id INTEGER NOT NULL,
@@ -49,6 +120,35 @@ CREATE TABLE model_server_availability (
 CREATE INDEX idx_model_server_availability ON model_server_availability (model_id, server_id);
 
 CREATE INDEX idx_model_server_availability_server ON model_server_availability (server_id, model_id);
+
+CREATE TRIGGER models_search_delete AFTER DELETE ON models BEGIN
+    INSERT INTO models_search (models_search, rowid, name, filename, civitai_model_name,
+        civitai_model_version_name, civitai_trained_words, description, activation_text, notes)
+    VALUES ('delete', old.id, old.name, old.filename, old.civitai_model_name,
+        old.civitai_model_version_name, old.civitai_trained_words, old.description,
+        old.activation_text, old.notes);
+END;
+
+CREATE TRIGGER models_search_insert AFTER INSERT ON models BEGIN
+    INSERT INTO models_search (rowid, name, filename, civitai_model_name, civitai_model_version_name,
+        civitai_trained_words, description, activation_text, notes)
+    VALUES (new.id, new.name, new.filename, new.civitai_model_name, new.civitai_model_version_name,
+        new.civitai_trained_words, new.description, new.activation_text, new.notes);
+END;
+
+CREATE TRIGGER models_search_update AFTER UPDATE OF id, name, filename, civitai_model_name,
+    civitai_model_version_name, civitai_trained_words, description, activation_text, notes ON models
+BEGIN
+    INSERT INTO models_search (models_search, rowid, name, filename, civitai_model_name,
+        civitai_model_version_name, civitai_trained_words, description, activation_text, notes)
+    VALUES ('delete', old.id, old.name, old.filename, old.civitai_model_name,
+        old.civitai_model_version_name, old.civitai_trained_words, old.description,
+        old.activation_text, old.notes);
+    INSERT INTO models_search (rowid, name, filename, civitai_model_name, civitai_model_version_name,
+        civitai_trained_words, description, activation_text, notes)
+    VALUES (new.id, new.name, new.filename, new.civitai_model_name, new.civitai_model_version_name,
+        new.civitai_trained_words, new.description, new.activation_text, new.notes);
+END;
 
 CREATE TABLE models (
     id INTEGER PRIMARY KEY,
@@ -73,9 +173,15 @@ CREATE TABLE models (
     metadata_status TEXT NOT NULL DEFAULT 'incomplete' CHECK (metadata_status IN ('complete', 'incomplete', 'error')),
     last_used TIMESTAMP,
     created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
-, filename_key TEXT GENERATED ALWAYS AS (lower(filename)) VIRTUAL, revision INTEGER NOT NULL DEFAULT 1, preview_path TEXT, preview_url TEXT, civitai_nsfw BOOLEAN, civitai_blurhash TEXT, civitai_checked TEXT CHECK (civitai_checked IN ('found', 'not_found')), metadata_source TEXT CHECK (metadata_source IN ('forge', 'civitai', 'embedded', 'none')), has_embedded_metadata BOOLEAN NOT NULL DEFAULT 0, older_metadata_status TEXT, untrusted_autov2 TEXT, is_duplicate BOOLEAN NOT NULL DEFAULT 0, duplicate_hash TEXT, duplicate_group_size INTEGER, duplicate_group_index INTEGER, needs_rescan BOOLEAN NOT NULL DEFAULT 0);
+, filename_key TEXT GENERATED ALWAYS AS (lower(filename)) VIRTUAL, revision INTEGER NOT NULL DEFAULT 1, preview_path TEXT, preview_url TEXT, civitai_nsfw BOOLEAN, civitai_blurhash TEXT, civitai_checked TEXT CHECK (civitai_checked IN ('found', 'not_found')), metadata_source TEXT CHECK (metadata_source IN ('forge', 'civitai', 'embedded', 'none')), has_embedded_metadata BOOLEAN NOT NULL DEFAULT 0, older_metadata_status TEXT, untrusted_autov2 TEXT, is_duplicate BOOLEAN NOT NULL DEFAULT 0, duplicate_hash TEXT, duplicate_group_size INTEGER, duplicate_group_index INTEGER, needs_rescan BOOLEAN NOT NULL DEFAULT 0, hash_autov1 TEXT, hash_autov3 TEXT, hash_blake3 TEXT, file_size_bytes INTEGER, file_modified_at TEXT, description TEXT, activation_text TEXT, preferred_weight REAL, negative_text TEXT, notes TEXT, sd_version TEXT, civitai_matched_by TEXT CHECK (civitai_matched_by IN ('file', 'version')), civitai_error TEXT, enriched_at TEXT);
+
+CREATE INDEX idx_models_autov3 ON models (hash_autov3);
+
+CREATE INDEX idx_models_base ON models (civitai_model_base);
 
 CREATE INDEX idx_models_civitai_ids ON models (civitai_id, civitai_version_id);
+
+CREATE INDEX idx_models_civitai_version ON models (civitai_version_id);
 
 CREATE INDEX idx_models_filename_key ON models (filename_key);
 
@@ -88,6 +194,12 @@ CREATE INDEX idx_models_metadata_status ON models (metadata_status);
 CREATE INDEX idx_models_sha256 ON models (hash_sha256);
 
 CREATE INDEX idx_models_type_filename ON models (type, filename);
+
+CREATE VIRTUAL TABLE models_search USING fts5 (
+    name, filename, civitai_model_name, civitai_model_version_name, civitai_trained_words,
+    description, activation_text, notes,
+    content = 'models', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
+);
 
 CREATE TABLE operations (
     id TEXT PRIMARY KEY NOT NULL,
@@ -156,7 +268,7 @@ CREATE TABLE server_inventories (
     checkpoint_count INTEGER NOT NULL,
     lora_count INTEGER NOT NULL,
     asset_count INTEGER NOT NULL
-) WITHOUT ROWID;
+, doubted_count INTEGER NOT NULL DEFAULT 0, doubted_since TEXT) WITHOUT ROWID;
 
 CREATE TABLE server_model_files (
     id INTEGER PRIMARY KEY,
@@ -173,7 +285,7 @@ CREATE TABLE server_model_files (
     sha256 TEXT,
     title_key TEXT NOT NULL,
     filename_key TEXT NOT NULL,
-    alias_key TEXT NOT NULL,
+    alias_key TEXT NOT NULL, doubted_since TEXT,
     UNIQUE (server_id, item_key)
 );
 

@@ -54,6 +54,10 @@ pub struct Inventory {
     pub lora_count: i32,
     /// How many other assets it listed.
     pub asset_count: i32,
+    /// How many of its models it lacked and are kept until another one agrees.
+    pub doubted_count: i32,
+    /// Since when it lacks them.
+    pub doubted_since: Option<DateTime<Utc>>,
 }
 
 /// A file of a model on a server.
@@ -82,6 +86,8 @@ pub struct KnownModel {
     pub sha256: Option<String>,
     /// Its AutoV2 hash.
     pub autov2: Option<String>,
+    /// Its AutoV3 hash.
+    pub autov3: Option<String>,
     /// Its path in the registry.
     pub local_path: String,
     /// Its file name in the registry.
@@ -129,6 +135,55 @@ pub enum Presence {
     Ambiguous(Vec<String>),
 }
 
+impl Presence {
+    /// The same, its age reckoned anew.
+    #[must_use]
+    pub fn aged(mut self, freshness: Freshness) -> Self {
+        if let Self::Seen(found) = &mut self {
+            found.stale = freshness.is_stale(found.seen_at);
+        }
+        self
+    }
+}
+
+/// Whether a server has something else than a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssetPresence {
+    /// Its inventory has it.
+    Seen {
+        /// Whether that inventory is older than is fresh.
+        stale: bool,
+    },
+    /// Its inventory does not have it.
+    Missing,
+    /// Nothing is known of that server.
+    Unknown,
+}
+
+impl AssetPresence {
+    /// Of something that a server's inventory has or not.
+    pub fn of(has: bool, inventory: Option<&Inventory>, freshness: Freshness) -> Self {
+        match inventory {
+            None => Self::Unknown,
+            Some(_) if !has => Self::Missing,
+            // What is kept in doubt was last seen before that.
+            Some(inventory) => Self::Seen {
+                stale: freshness
+                    .is_stale(Some(inventory.doubted_since.unwrap_or(inventory.synced_at))),
+            },
+        }
+    }
+
+    /// The same, its age reckoned anew.
+    #[must_use]
+    pub fn aged(self, inventory: Option<&Inventory>, freshness: Freshness) -> Self {
+        match self {
+            Self::Seen { .. } => Self::of(true, inventory, freshness),
+            other => other,
+        }
+    }
+}
+
 /// A model that was found on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -157,7 +212,8 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    fn is_stale(self, seen_at: Option<DateTime<Utc>>) -> bool {
+    /// Whether a sight is older than is fresh.
+    pub fn is_stale(self, seen_at: Option<DateTime<Utc>>) -> bool {
         let max_age_s = i64::try_from(self.max_age.as_secs()).unwrap_or(i64::MAX);
         seen_at.is_none_or(|at| self.now.timestamp().saturating_sub(at.timestamp()) > max_age_s)
     }
@@ -261,7 +317,7 @@ impl KnownModel {
     }
 
     /// The registry's names count as much as any server's.
-    fn fit_anywhere(&self, reference: &Reference) -> Option<Fit> {
+    pub(crate) fn fit_anywhere(&self, reference: &Reference) -> Option<Fit> {
         let mut files: Vec<FileNames<'_>> = self.files.iter().map(FileOnServer::names).collect();
         files.push(self.registry_names());
         // A model without a path has its file name alone.
@@ -285,6 +341,7 @@ impl KnownModel {
             kind: self.kind,
             sha256: self.sha256.as_deref(),
             autov2: self.autov2.as_deref(),
+            autov3: self.autov3.as_deref(),
             aliases: &self.aliases,
             files: &[],
             registry: FileNames::default(),

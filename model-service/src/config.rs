@@ -16,8 +16,14 @@ use service_kit::telemetry::FILTER_DEFAULT;
 
 use crate::tokens::Tokens;
 
+mod client;
+mod library;
 mod shown;
 
+pub use client::{ClientArgs, HashArgs, ScanArgs};
+pub use library::{
+    CivitaiConfig, LibraryArgs, LibraryConfig, ROOT_NAME_BYTES_MAX, ROOTS_MAX, RootConfig,
+};
 pub(crate) use shown::settings;
 
 /// The file name of the database.
@@ -65,6 +71,11 @@ pub enum Command {
     /// Make a token: prints it once, and its entry for the token file, which
     /// holds only a digest.
     Token(TokenArgs),
+    /// Have the running service look for new, changed, moved and vanished model
+    /// files.
+    Scan(ScanArgs),
+    /// Have the running service compute the hashes of model files.
+    Hash(HashArgs),
 }
 
 /// Where the data is, and how to log.
@@ -152,6 +163,9 @@ pub struct ServeArgs {
     #[arg(long, env = "MODEL_SERVICE_BACKUPS_KEEP", default_value_t = BACKUPS_KEPT_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub backups_keep: u32,
+    /// See [`LibraryArgs`].
+    #[command(flatten)]
+    pub library: LibraryArgs,
     /// Seconds that calls under way get after the signal to stop.
     #[arg(long, env = "MODEL_SERVICE_GRACE_SECONDS", default_value_t = GRACE_DEFAULT.as_secs(),
           value_parser = clap::value_parser!(u64).range(0..=3600))]
@@ -173,7 +187,7 @@ impl Command {
             Self::Migrate(migrate) => &migrate.data.log,
             Self::Backup(data) => &data.log,
             Self::Backups(command) => &command.data().log,
-            Self::Healthcheck(_) | Self::Token(_) => FILTER_DEFAULT,
+            Self::Healthcheck(_) | Self::Token(_) | Self::Scan(_) | Self::Hash(_) => FILTER_DEFAULT,
         }
     }
 }
@@ -201,6 +215,7 @@ impl ServeArgs {
             }
         };
         faults.extend(refuse_wider_metrics(self.listen, self.metrics_listen).err());
+        let library = self.library.config(&mut faults);
         if !faults.is_empty() {
             return Err(faults.join("\n"));
         }
@@ -210,6 +225,7 @@ impl ServeArgs {
             tokens,
             events_kept: self.events_kept,
             backups: BackupSchedule::new(self.backup_every_hours, self.backups_keep),
+            library,
             grace: Duration::from_secs(self.grace_seconds),
         })
     }
@@ -230,6 +246,8 @@ pub struct Config {
     pub events_kept: u32,
     /// When backups are made without being asked for.
     pub backups: BackupSchedule,
+    /// How the library is read and Civitai is asked.
+    pub library: LibraryConfig,
     /// Time that calls under way get after the signal to stop.
     pub grace: Duration,
 }
@@ -243,6 +261,7 @@ impl Config {
             tokens: None,
             events_kept: EVENTS_KEPT_DEFAULT,
             backups: BackupSchedule::default(),
+            library: LibraryConfig::default(),
             grace: GRACE_DEFAULT,
         }
     }

@@ -2,7 +2,9 @@
 //! how failures look on the wire (`api/failure.rs`).
 
 use service_kit::database::DatabaseError;
+use service_kit::operations::OperationError;
 
+use crate::library::preview::PreviewFault;
 use crate::model_change::BrokenRule;
 
 /// Why an operation failed. Unless it says otherwise, nothing was changed.
@@ -82,6 +84,21 @@ pub enum ModelError {
     /// The events after this point are not kept any more, or never were.
     #[error("the history from that point is gone")]
     WatchHistoryGone,
+    /// No root of a library is configured.
+    #[error("no library root is configured")]
+    NoRoots,
+    /// No root of the library has this name.
+    #[error("there is no library root {0:?}")]
+    RootNotFound(String),
+    /// A model's picture cannot be had.
+    #[error(transparent)]
+    Preview(#[from] PreviewFault),
+    /// Civitai is never to be asked.
+    #[error("Civitai is not asked, because the service runs with --offline")]
+    Offline,
+    /// The operation was not begun.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),

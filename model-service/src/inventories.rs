@@ -1,14 +1,22 @@
 //! Owns what can be asked about models on servers, and how inventories and
 //! single facts are taken in. It does not know the wire.
 
+mod check;
+mod remembered;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::availability::{self, Availability, AvailabilityFilter, Freshness, Inventory, Presence};
+use chrono::{DateTime, Utc};
+
+pub use check::{Question, ServerPresence};
+use remembered::Remembered;
+
+use crate::availability::{Availability, AvailabilityFilter, Freshness, Inventory};
 use crate::error::ModelError;
 use crate::events::{EventKind, NewEvent};
-use crate::inventory::{InventoryMode, InventoryUpdate, ListedModel};
+use crate::inventory::{self, InventoryMode, InventoryUpdate, ListedModel};
 use crate::ledger::{Changed, Ledger};
-use crate::reference::Reference;
 use crate::store::{self, Connection};
 
 /// Most servers that can have an inventory.
@@ -20,17 +28,7 @@ pub const ANSWERS_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub struct Inventories {
     ledger: Ledger,
-}
-
-/// What one server has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerPresence {
-    /// The server's alias.
-    pub server: String,
-    /// Its last inventory, if there is one.
-    pub inventory: Option<Inventory>,
-    /// One for each reference, in its order.
-    pub presences: Vec<Presence>,
+    remembered: Arc<Remembered>,
 }
 
 /// What an inventory changed.
@@ -49,29 +47,41 @@ pub struct Synced {
 impl Inventories {
     /// What a database knows.
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger }
+        Self {
+            ledger,
+            remembered: Arc::default(),
+        }
     }
 
-    /// Whether servers have what references stand for. No servers: all that
-    /// have an inventory, by alias.
+    /// Whether servers have what references and assets stand for.
     ///
     /// # Errors
     /// [`ModelError::TooManyAnswers`].
     pub async fn check(
         &self,
-        references: Vec<Reference>,
-        servers: Vec<String>,
+        question: Question,
         max_age: Duration,
     ) -> Result<Vec<ServerPresence>, ModelError> {
         let freshness = Freshness {
             now: self.ledger.clock().now(),
             max_age,
         };
-        self.ledger
+        let stand = self.ledger.stand();
+        let known = stand.and_then(|stand| self.remembered.answer(stand, &question, freshness));
+        if let Some(answer) = known {
+            return Ok(answer);
+        }
+        let (question, answer) = self
+            .ledger
             .read("check_availability", move |connection| {
-                check(connection, &references, servers, freshness)
+                let answer = check::check(connection, &question, freshness)?;
+                Ok((question, answer))
             })
-            .await
+            .await?;
+        if let Some(stand) = stand {
+            self.remembered.keep(stand, &question, &answer);
+        }
+        Ok(answer)
     }
 
     /// Lets an inventory take effect, all of it at once.
@@ -84,7 +94,7 @@ impl Inventories {
                 let on_file = store::inventories::get(connection, &update.server)?;
                 match &on_file {
                     // Said before: a repetition changes nothing but the time.
-                    Some(on_file) if on_file.generation == update.generation => {
+                    Some(on_file) if is_repetition(&update, on_file, now) => {
                         store::inventories::touch(connection, &update.server, now)?;
                         store::availability::touch_listed(connection, &update.server, now)?;
                         let inventory = Inventory {
@@ -232,6 +242,14 @@ fn get(
     })
 }
 
+/// Whether an inventory was taken over before and is to change nothing. A full
+/// one that comes again while the one before is in doubt is the second look.
+fn is_repetition(update: &InventoryUpdate, on_file: &Inventory, now: DateTime<Utc>) -> bool {
+    let is_full = update.mode == InventoryMode::Full;
+    on_file.generation == update.generation
+        && !(is_full && inventory::is_second_look(on_file.doubted_since, now))
+}
+
 fn accept(
     connection: &mut Connection,
     update: &InventoryUpdate,
@@ -252,46 +270,4 @@ fn accept(
         return Err(ModelError::ServerLimit { limit: SERVERS_MAX });
     }
     Ok(())
-}
-
-fn check(
-    connection: &mut Connection,
-    references: &[Reference],
-    servers: Vec<String>,
-    freshness: Freshness,
-) -> Result<Vec<ServerPresence>, ModelError> {
-    let mut asked: Vec<(String, Option<Inventory>)> = Vec::with_capacity(servers.len());
-    if servers.is_empty() {
-        let all = store::inventories::list(connection, "", SERVERS_MAX)?;
-        asked.extend(
-            all.into_iter()
-                .map(|known| (known.server.clone(), Some(known))),
-        );
-    } else {
-        for server in servers {
-            let inventory = store::inventories::get(connection, &server)?;
-            asked.push((server, inventory));
-        }
-    }
-    let too_many = ModelError::TooManyAnswers {
-        references: references.len(),
-        servers: asked.len(),
-        limit: ANSWERS_MAX,
-    };
-    if references.len().saturating_mul(asked.len()) > ANSWERS_MAX {
-        return Err(too_many);
-    }
-    let may_fit = store::lookup::may_fit(connection, references)?;
-    let of_server = |(server, inventory): (String, Option<Inventory>)| {
-        let known = inventory.is_some();
-        let presences = references.iter().zip(&may_fit).map(|(reference, may_fit)| {
-            availability::presence(reference, &server, known, may_fit, freshness)
-        });
-        ServerPresence {
-            presences: presences.collect(),
-            server,
-            inventory,
-        }
-    };
-    Ok(asked.into_iter().map(of_server).collect())
 }

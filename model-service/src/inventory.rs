@@ -2,13 +2,18 @@
 //! is which model of the registry.
 //! It plans; the store does what the plan says.
 
+mod assets;
+mod doubt;
 mod plan;
+mod registry;
 
 use std::collections::BTreeMap;
 
 use crate::model::{AutoV2, ModelKind, Sha256};
 use crate::names;
 
+pub use assets::Assets;
+pub use doubt::{LACKING_LEAST, SECOND_LOOK_AFTER, is_second_look};
 pub use plan::{Before, FileRow, ModelRow, Plan, plan};
 
 /// What kind of asset.

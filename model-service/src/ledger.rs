@@ -2,6 +2,9 @@
 //! events in the same transaction, and wakes the watchers once it is on disk.
 //! It does not know what changes mean.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use chrono::{DateTime, Utc};
 use service_kit::clock::Clock;
 use service_kit::database::{Database, DatabaseError};
@@ -25,6 +28,32 @@ pub struct Ledger {
     /// Changes run to their end here, even when nobody waits for them any more,
     /// so that a change on disk always wakes the watchers.
     running: TaskTracker,
+    stand: Arc<Stand>,
+}
+
+/// How many changes there were, for who remembers what was read.
+#[derive(Debug, Default)]
+struct Stand {
+    under_way: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A change that may be on disk before its end is counted.
+struct UnderWay(Arc<Stand>);
+
+impl UnderWay {
+    fn begin(stand: &Arc<Stand>) -> Self {
+        stand.under_way.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(stand))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        // In this order: whoever sees that none is under way sees its end too.
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What a change answers, and what watchers are to be told of it.
@@ -62,6 +91,7 @@ impl Ledger {
             events_kept,
             epoch,
             running: TaskTracker::new(),
+            stand: Arc::default(),
         }
     }
 
@@ -80,6 +110,16 @@ impl Ledger {
         self.changed.subscribe()
     }
 
+    /// Names the state of the database, of this process only; absent while a
+    /// change is under way. What was read after this was asked, and before a
+    /// change began, is what a read finds for as long as the answer is the same:
+    /// a change that was answered, or that watchers were told of, makes it
+    /// another one.
+    pub(crate) fn stand(&self) -> Option<u64> {
+        let ended = self.stand.ended.load(Ordering::SeqCst);
+        (self.stand.under_way.load(Ordering::SeqCst) == 0).then_some(ended)
+    }
+
     /// Runs a change; its events are on disk with it, or neither is.
     pub(crate) async fn change<T, F>(&self, name: &'static str, mut f: F) -> Result<T, ModelError>
     where
@@ -91,9 +131,11 @@ impl Ledger {
             clock,
             changed,
             events_kept,
+            stand,
             ..
         } = self.clone();
         let change = async move {
+            let under_way = UnderWay::begin(&stand);
             let (answer, told) = database
                 .write(name, move |connection| {
                     let now = clock.now();
@@ -102,6 +144,7 @@ impl Ledger {
                     Ok::<_, ModelError>((answer, !events.is_empty()))
                 })
                 .await?;
+            drop(under_way);
             if told {
                 changed.send_replace(());
             }

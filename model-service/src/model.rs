@@ -2,12 +2,27 @@
 //! It does not own where models are (`availability.rs`) nor how jobs name them
 //! (`reference.rs`).
 
+mod details;
+mod discovered;
+mod facet;
+mod search_words;
+
 use chrono::{DateTime, Utc};
+
+use crate::findings::{Field, Source};
+
+pub use details::{Details, Weight};
+pub use discovered::{CivitaiMatch, Discovered, LibraryFile};
+pub use facet::{Facet, FacetField};
+pub use search_words::{SEARCH_WORDS_MAX, SearchFault, SearchWords};
 
 /// Length of a SHA-256 in hexadecimal digits.
 pub const SHA256_DIGITS: usize = 64;
 /// Length of an AutoV2 hash in hexadecimal digits: the beginning of the SHA-256.
 pub const AUTOV2_DIGITS: usize = 10;
+
+/// Digits of AutoV3, and of the short hash that Forge writes for a LoRA.
+pub const TWELVE_DIGITS: usize = 12;
 
 /// Longest file name of a model, in bytes.
 pub const FILENAME_BYTES_MAX: usize = 512;
@@ -77,6 +92,11 @@ impl Sha256 {
         hex_digits(text, SHA256_DIGITS).map(Self)
     }
 
+    /// The hash that these bytes are.
+    pub fn of(bytes: [u8; 32]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -96,6 +116,23 @@ impl AutoV2 {
     /// Reads 10 hexadecimal digits in either case.
     pub fn parse(text: &str) -> Option<Self> {
         hex_digits(text, AUTOV2_DIGITS).map(Self)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Twelve hexadecimal digits, lower case: an AutoV3, or the beginning of a SHA-256. Forge writes
+/// either for a LoRA: the one where the header names its own hash, else the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TwelveDigits(String);
+
+impl TwelveDigits {
+    /// Reads 12 hexadecimal digits in either case.
+    pub fn parse(text: &str) -> Option<Self> {
+        hex_digits(text, TWELVE_DIGITS).map(Self)
     }
 
     /// The digits.
@@ -164,6 +201,43 @@ pub struct NewModel {
     pub civitai: CivitaiMetadata,
     /// How much of that is known.
     pub metadata_status: MetadataStatus,
+    /// What else is said of it.
+    pub details: Details,
+}
+
+impl NewModel {
+    /// The fields that can be found out and hold a value.
+    #[must_use]
+    pub fn said(&self) -> Vec<Field> {
+        let (civitai, details) = (&self.civitai, &self.details);
+        let holds = [
+            (Field::Name, true),
+            (Field::Description, details.description.is_some()),
+            (Field::ActivationText, details.activation_text.is_some()),
+            (Field::PreferredWeight, details.preferred_weight.is_some()),
+            (Field::NegativeText, details.negative_text.is_some()),
+            (Field::Notes, details.notes.is_some()),
+            (Field::SdVersion, details.sd_version.is_some()),
+            (Field::CivitaiModelId, civitai.model_id.is_some()),
+            (Field::CivitaiVersionId, civitai.version_id.is_some()),
+            (Field::CivitaiModelName, civitai.model_name.is_some()),
+            (Field::BaseModel, civitai.base_model.is_some()),
+            (Field::CivitaiModelType, civitai.model_type.is_some()),
+            (Field::CivitaiVersionName, civitai.version_name.is_some()),
+            (
+                Field::CivitaiVersionDescription,
+                civitai.version_description.is_some(),
+            ),
+            (Field::CivitaiVersionDate, civitai.version_date.is_some()),
+            (Field::CivitaiDownloadUrl, civitai.download_url.is_some()),
+            (Field::TrainedWords, !civitai.trained_words.is_empty()),
+            (Field::CivitaiFileSizeKib, civitai.file_size_kib.is_some()),
+        ];
+        holds
+            .into_iter()
+            .filter_map(|(field, holds)| holds.then_some(field))
+            .collect()
+    }
 }
 
 /// A registered model.
@@ -179,10 +253,20 @@ pub struct Model {
     pub created_at: Option<DateTime<Utc>>,
     /// Counts the changes of [`Model::facts`].
     pub revision: i64,
+    /// What this service found out of it.
+    pub discovered: Discovered,
+    /// Whether a picture lies beside one of its files.
+    pub has_preview: bool,
+    /// Whether every file of it that this service knew is gone.
+    pub missing: bool,
     /// Other paths and names it goes by; empty unless asked for.
     pub aliases: Vec<ModelAlias>,
     /// The servers it was seen on; empty unless asked for.
     pub servers: Vec<String>,
+    /// Its files in the library; empty unless asked for.
+    pub files: Vec<LibraryFile>,
+    /// Who said the values of its fields; empty unless asked for.
+    pub sources: Vec<(Field, Source)>,
 }
 
 impl Model {
@@ -220,6 +304,16 @@ pub struct ModelFilter {
     pub server: Option<String>,
     /// With this text in name or file name, in any ASCII case.
     pub text: Option<String>,
+    /// With this trigger word, in any ASCII case.
+    pub trained_word: Option<String>,
+    /// Of this model of Civitai.
+    pub civitai_model_id: Option<String>,
+    /// Of this version of Civitai.
+    pub civitai_version_id: Option<String>,
+    /// With words that begin so.
+    pub search: Option<SearchWords>,
+    /// Whether every known file of it is gone, or not.
+    pub missing: Option<bool>,
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Owns what a change of a registered model does to it, and which changes break
 //! a rule. It does not own the rules of single texts (`api/model_change.rs`).
 
+use crate::findings::Field;
 use crate::inventory::ListedModel;
-use crate::model::{AutoV2, CivitaiMetadata, FILENAME_BYTES_MAX, MetadataStatus, NewModel, Sha256};
+use crate::model::{
+    AutoV2, CivitaiMetadata, Details, FILENAME_BYTES_MAX, MetadataStatus, NewModel, Sha256, Weight,
+};
 use crate::names;
 
 /// What is to change of a model. Absent stays as it is; an absent value inside
@@ -25,6 +28,25 @@ pub struct ModelChange {
     pub metadata_status: Option<MetadataStatus>,
     /// What Civitai says.
     pub civitai: CivitaiChange,
+    /// What else is said of it.
+    pub details: DetailsChange,
+}
+
+/// What is to change of what else is said of a model; as in [`ModelChange`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DetailsChange {
+    /// What somebody wrote of it.
+    pub description: Option<Option<String>>,
+    /// What a prompt has to say so that it works.
+    pub activation_text: Option<Option<String>>,
+    /// The weight that suits it in a prompt.
+    pub preferred_weight: Option<Option<Weight>>,
+    /// What a negative prompt should say with it.
+    pub negative_text: Option<Option<String>>,
+    /// Notes.
+    pub notes: Option<Option<String>>,
+    /// Its family.
+    pub sd_version: Option<Option<String>>,
 }
 
 /// What is to change of what Civitai says; as in [`ModelChange`].
@@ -72,6 +94,39 @@ fn put<T>(place: &mut T, value: Option<T>) {
 }
 
 impl ModelChange {
+    /// The fields that it names and that can also be found out.
+    #[must_use]
+    pub fn named(&self) -> Vec<Field> {
+        let (civitai, details) = (&self.civitai, &self.details);
+        let named = [
+            (Field::Name, self.name.is_some()),
+            (Field::Description, details.description.is_some()),
+            (Field::ActivationText, details.activation_text.is_some()),
+            (Field::PreferredWeight, details.preferred_weight.is_some()),
+            (Field::NegativeText, details.negative_text.is_some()),
+            (Field::Notes, details.notes.is_some()),
+            (Field::SdVersion, details.sd_version.is_some()),
+            (Field::CivitaiModelId, civitai.model_id.is_some()),
+            (Field::CivitaiVersionId, civitai.version_id.is_some()),
+            (Field::CivitaiModelName, civitai.model_name.is_some()),
+            (Field::BaseModel, civitai.base_model.is_some()),
+            (Field::CivitaiModelType, civitai.model_type.is_some()),
+            (Field::CivitaiVersionName, civitai.version_name.is_some()),
+            (
+                Field::CivitaiVersionDescription,
+                civitai.version_description.is_some(),
+            ),
+            (Field::CivitaiVersionDate, civitai.version_date.is_some()),
+            (Field::CivitaiDownloadUrl, civitai.download_url.is_some()),
+            (Field::TrainedWords, civitai.trained_words.is_some()),
+            (Field::CivitaiFileSizeKib, civitai.file_size_kib.is_some()),
+        ];
+        named
+            .into_iter()
+            .filter_map(|(field, named)| named.then_some(field))
+            .collect()
+    }
+
     /// The model after the change.
     ///
     /// # Errors
@@ -87,6 +142,7 @@ impl ModelChange {
             sha256,
             metadata_status,
             civitai,
+            details,
         } = self;
         let mut after = before.clone();
         let mut broken = Vec::new();
@@ -94,6 +150,7 @@ impl ModelChange {
         put(&mut after.forge_format, forge_format);
         put(&mut after.metadata_status, metadata_status);
         civitai.apply(&mut after.civitai);
+        details.apply(&mut after.details);
         if local_path.is_some() || filename.is_some() {
             rename(&mut after, local_path, filename, &mut broken);
         }
@@ -177,6 +234,25 @@ impl CivitaiChange {
         put(&mut metadata.download_url, download_url);
         put(&mut metadata.trained_words, trained_words);
         put(&mut metadata.file_size_kib, file_size_kib);
+    }
+}
+
+impl DetailsChange {
+    fn apply(self, details: &mut Details) {
+        let Self {
+            description,
+            activation_text,
+            preferred_weight,
+            negative_text,
+            notes,
+            sd_version,
+        } = self;
+        put(&mut details.description, description);
+        put(&mut details.activation_text, activation_text);
+        put(&mut details.preferred_weight, preferred_weight);
+        put(&mut details.negative_text, negative_text);
+        put(&mut details.notes, notes);
+        put(&mut details.sd_version, sd_version);
     }
 }
 

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::availability::{self, Resolution};
+use crate::availability;
 use crate::error::ModelError;
 use crate::events::NewEvent;
+use crate::explanation;
 use crate::ledger::{Changed, Ledger};
-use crate::model::{Model, ModelAlias, ModelFilter, NewModel};
+use crate::model::{Facet, Model, ModelAlias, ModelFilter, NewModel};
 use crate::reference::{MatchKind, Reference};
 use crate::request_id::{KnownRequest, RequestId};
 use crate::store::{self, Connection};
@@ -31,10 +32,19 @@ pub struct Models {
 /// How much of a model is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// Without aliases and servers.
+    /// Without aliases, servers, files and sources.
     Basic,
     /// Everything.
     Full,
+}
+
+/// What a reference stands for, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// What it stands for.
+    pub resolved: Resolved,
+    /// What was compared with what, and why that came of it, in a few sentences.
+    pub explanation: String,
 }
 
 /// What a reference stands for.
@@ -77,6 +87,7 @@ impl Models {
                     return Err(ModelError::ModelExists(id));
                 }
                 let id = store::models::insert(connection, None, &new, now)?;
+                store::field_sources::set_manual(connection, id, &new.said())?;
                 remember(connection, request.as_ref(), id, now)?;
                 let model = get(connection, id)?;
                 Ok(Changed::with(model, NewEvent::registry(Some(id))))
@@ -118,6 +129,18 @@ impl Models {
             .await
     }
 
+    /// How the values of some fields are spread over the models that a filter lets through.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn facets(&self, filter: ModelFilter) -> Result<Vec<Facet>, ModelError> {
+        self.ledger
+            .read("model_facets", move |connection| {
+                Ok(store::facets::of(connection, &filter)?)
+            })
+            .await
+    }
+
     /// Removes a model, its aliases and its availability. A server that lists it
     /// still makes it known again with its next inventory.
     ///
@@ -135,11 +158,11 @@ impl Models {
             .await
     }
 
-    /// What each reference stands for, wherever the models are.
+    /// What each reference stands for, wherever the models are, and why.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn resolve(&self, references: Vec<Reference>) -> Result<Vec<Resolved>, ModelError> {
+    pub async fn resolve(&self, references: Vec<Reference>) -> Result<Vec<Resolution>, ModelError> {
         self.ledger
             .read("resolve_models", move |connection| {
                 resolve(connection, &references)
@@ -261,7 +284,7 @@ fn remember(
     Ok(())
 }
 
-/// Adds aliases and servers when everything is asked for.
+/// Adds aliases, servers, files and sources when everything is asked for.
 fn complete(
     connection: &mut Connection,
     models: &mut [Model],
@@ -273,6 +296,8 @@ fn complete(
     let ids: Vec<i64> = models.iter().map(|model| model.id).collect();
     let aliases = store::aliases::of_models(connection, &ids)?;
     let servers = store::availability::servers_of(connection, &ids)?;
+    let files = store::files_of_models::of_models(connection, &ids)?;
+    let sources = store::field_sources::of_models(connection, &ids)?;
     let mut by_id: HashMap<i64, &mut Model> =
         models.iter_mut().map(|model| (model.id, model)).collect();
     for alias in aliases {
@@ -285,21 +310,41 @@ fn complete(
             model.servers.push(server);
         }
     }
+    for (model_id, file) in files {
+        if let Some(model) = by_id.get_mut(&model_id) {
+            model.files.push(file);
+        }
+    }
+    for (model_id, said) in sources {
+        if let Some(model) = by_id.get_mut(&model_id) {
+            model.sources = said;
+        }
+    }
     Ok(())
 }
 
 fn resolve(
     connection: &mut Connection,
     references: &[Reference],
-) -> Result<Vec<Resolved>, ModelError> {
+) -> Result<Vec<Resolution>, ModelError> {
     let may_fit = store::lookup::may_fit(connection, references)?;
-    let mut resolved = Vec::with_capacity(references.len());
+    let mut resolutions = Vec::with_capacity(references.len());
     for (reference, may_fit) in references.iter().zip(&may_fit) {
-        resolved.push(match availability::resolve(reference, may_fit) {
-            Resolution::None => Resolved::None,
-            Resolution::One(id, kind) => Resolved::One(Box::new(get(connection, id)?), kind),
-            Resolution::Many(ids) => Resolved::Many(store::models::by_ids(connection, &ids)?),
+        let found = availability::resolve(reference, may_fit);
+        let explanation = explanation::explain(reference, may_fit, &found);
+        let resolved = match found {
+            availability::Resolution::None => Resolved::None,
+            availability::Resolution::One(id, kind) => {
+                Resolved::One(Box::new(get(connection, id)?), kind)
+            }
+            availability::Resolution::Many(ids) => {
+                Resolved::Many(store::models::by_ids(connection, &ids)?)
+            }
+        };
+        resolutions.push(Resolution {
+            resolved,
+            explanation,
         });
     }
-    Ok(resolved)
+    Ok(resolutions)
 }

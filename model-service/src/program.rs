@@ -1,6 +1,8 @@
 //! Owns the process: command line, signals, exit codes and what the terminal
 //! is told. It does not own how the service starts and stops (`run.rs`).
 
+mod library;
+
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ use crate::config::{self, Command, CommandLine, DataArgs, HealthArgs, ServeArgs,
 use crate::run::{SERVICE, start_until};
 use crate::store::schema;
 use crate::tokens;
+use library::ClientError;
 
 /// Does what the command line says and tells how it ended.
 pub fn main() -> ExitCode {
@@ -45,6 +48,8 @@ pub fn main() -> ExitCode {
         }),
         Command::Token(token) => make_token(token),
         Command::Healthcheck(asked) => check_health(&asked),
+        Command::Scan(args) => told(library::scan(&args)),
+        Command::Hash(args) => told(library::hash(&args)),
         Command::PrintConfig(serve) => print_config(&serve),
         Command::Serve(serve) => run(&serve),
     }
@@ -85,6 +90,17 @@ fn back_up(data: &DataArgs) -> ExitCode {
         );
     }
     ended
+}
+
+/// Says what came of what a running service did.
+fn told(ended: Result<Outcome, ClientError>) -> ExitCode {
+    match ended {
+        Ok(outcome) => {
+            println!("{}", outcome.text);
+            outcome.exit.into()
+        }
+        Err(error) => end(error.exit(), &error),
+    }
 }
 
 fn make_token(args: TokenArgs) -> ExitCode {

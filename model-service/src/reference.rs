@@ -2,12 +2,12 @@
 //! how well a model fits it, and whether one model fits best.
 //! It does not fetch models and does not know servers.
 //!
-//! From the strongest to the weakest: SHA-256, AutoV2, alias, title or path,
-//! file name. Within a kind of name, the same case outranks the other case, and
+//! From the strongest to the weakest: SHA-256, AutoV2, the twelve digits of AutoV3 or of a SHA-256,
+//! alias, title or path, file name. Within a kind of name, the same case outranks the other case, and
 //! the names that the server itself uses outrank those of the registry. When
 //! several models fit equally well, nothing is chosen.
 
-use crate::model::{AutoV2, ModelKind, Sha256};
+use crate::model::{AutoV2, ModelKind, Sha256, TwelveDigits};
 use crate::names::{self, Agreement, MODEL_ENDINGS};
 
 /// How a reference was matched.
@@ -15,7 +15,7 @@ use crate::names::{self, Agreement, MODEL_ENDINGS};
 pub enum MatchKind {
     /// By the full SHA-256.
     Sha256,
-    /// By its first ten digits.
+    /// By its first ten or twelve digits, or by AutoV3.
     AutoV2,
     /// By an alias.
     Alias,
@@ -28,7 +28,7 @@ pub enum MatchKind {
 }
 
 /// How a job names a model, taken apart. Every text is a reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// The kind of model that is meant; any when absent.
     pub kind: Option<ModelKind>,
@@ -40,6 +40,7 @@ pub struct Reference {
     title_hash: Option<AutoV2>,
     sha256: Option<Sha256>,
     autov2: Option<AutoV2>,
+    twelve: Option<TwelveDigits>,
 }
 
 /// The keys under which models that may fit are found.
@@ -49,6 +50,8 @@ pub struct LookupKeys {
     pub sha256: Option<String>,
     /// The short hash; also that of a full one.
     pub autov2: Option<String>,
+    /// AutoV3, or the beginning of the full hash.
+    pub twelve: Option<String>,
     /// Whole names: aliases and titles.
     pub names: Vec<String>,
     /// File names, with the endings that the reference may have left out.
@@ -75,6 +78,8 @@ pub struct Candidate<'a> {
     pub sha256: Option<&'a str>,
     /// Its AutoV2 hash.
     pub autov2: Option<&'a str>,
+    /// Its AutoV3 hash.
+    pub autov3: Option<&'a str>,
     /// Its aliases.
     pub aliases: &'a [String],
     /// Its files where the question is asked.
@@ -98,6 +103,7 @@ pub struct Fit {
 enum Class {
     Sha256,
     AutoV2,
+    TwelveDigits,
     Alias,
     Title,
     Path,
@@ -127,7 +133,7 @@ impl Fit {
     pub fn kind(&self) -> MatchKind {
         match self.class {
             Class::Sha256 => MatchKind::Sha256,
-            Class::AutoV2 | Class::TitleHash => MatchKind::AutoV2,
+            Class::AutoV2 | Class::TwelveDigits | Class::TitleHash => MatchKind::AutoV2,
             Class::Alias | Class::ServerAlias => MatchKind::Alias,
             Class::Title | Class::RegistryTitle => MatchKind::Title,
             Class::Path | Class::PathEnd | Class::RegistryPath | Class::RegistryPathEnd => {
@@ -155,6 +161,7 @@ impl Reference {
             title_hash,
             sha256: Sha256::parse(&text),
             autov2: AutoV2::parse(&text),
+            twelve: TwelveDigits::parse(&text),
             text,
         }
     }
@@ -178,6 +185,7 @@ impl Reference {
             autov2: short
                 .or_else(|| self.title_hash.clone())
                 .map(|hash| hash.as_str().to_owned()),
+            twelve: self.twelve.as_ref().map(|hash| hash.as_str().to_owned()),
             names: whole,
             filenames,
         }
@@ -200,11 +208,22 @@ impl Reference {
                 (Some(asked.autov2().as_str()) == candidate.autov2).then_some(Class::AutoV2)?
             }
             (None, _) => {
-                let asked = self.autov2.as_ref()?;
-                (Some(asked.as_str()) == candidate.autov2).then_some(Class::AutoV2)?
+                let short = self.autov2.as_ref();
+                let same = short.is_some_and(|asked| Some(asked.as_str()) == candidate.autov2);
+                let class = same.then_some(Class::AutoV2);
+                class.or_else(|| self.fit_twelve(candidate))?
             }
         };
         Some(whole(class))
+    }
+
+    /// Nothing tells of twelve digits which of the two hashes they are of.
+    fn fit_twelve(&self, candidate: &Candidate<'_>) -> Option<Class> {
+        let asked = self.twelve.as_ref()?.as_str();
+        let begins = candidate
+            .sha256
+            .is_some_and(|sha256| sha256.starts_with(asked));
+        (begins || candidate.autov3 == Some(asked)).then_some(Class::TwelveDigits)
     }
 
     fn fit_names(&self, candidate: &Candidate<'_>) -> Option<Fit> {
@@ -348,5 +367,6 @@ pub fn decide<'a>(fits: &[(usize, Fit)], sha256_of: impl Fn(usize) -> Option<&'a
     }
 }
 
+pub(crate) mod reading;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 use chrono::TimeDelta;
 use sha2::Digest as _;
 
-use crate::model::{AutoV2, CivitaiMetadata, NewModel, Sha256};
+use crate::model::{AutoV2, CivitaiMetadata, Details, NewModel, Sha256};
 
 /// Longest id of a request, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -125,6 +125,7 @@ impl Content {
             sha256,
             civitai,
             metadata_status,
+            details,
         } = model;
         self.add("name", name);
         self.add("type", kind.as_str());
@@ -135,6 +136,30 @@ impl Content {
         self.add_some("hash_sha256", sha256.as_ref().map(Sha256::as_str));
         self.add_civitai(civitai);
         self.add("metadata_status", metadata_status.as_str());
+        self.add_details(details);
+    }
+
+    fn add_details(&mut self, details: &Details) {
+        let Details {
+            description,
+            activation_text,
+            preferred_weight,
+            negative_text,
+            notes,
+            sd_version,
+        } = details;
+        let texts = [
+            ("description", description),
+            ("activation_text", activation_text),
+            ("negative_text", negative_text),
+            ("notes", notes),
+            ("sd_version", sd_version),
+        ];
+        for (name, value) in texts {
+            self.add_some(name, value.as_deref());
+        }
+        let weight = preferred_weight.map(|weight| weight.get().to_string());
+        self.add_some("preferred_weight", weight.as_deref());
     }
 
     fn add_civitai(&mut self, civitai: &CivitaiMetadata) {
@@ -176,7 +201,7 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MetadataStatus, ModelKind};
+    use crate::model::{MetadataStatus, ModelKind, Weight};
 
     fn fingerprint(change: impl FnOnce(&mut NewModel)) -> String {
         let mut model = NewModel {
@@ -189,6 +214,7 @@ mod tests {
             sha256: None,
             civitai: CivitaiMetadata::default(),
             metadata_status: MetadataStatus::Incomplete,
+            details: Details::default(),
         };
         change(&mut model);
         let id = RequestId::parse("x").unwrap();
@@ -198,7 +224,7 @@ mod tests {
     #[test]
     fn every_field_of_a_model_counts_in_its_fingerprint() {
         type Change = fn(&mut NewModel);
-        let changes: [Change; 20] = [
+        let changes: [Change; 26] = [
             |_| {},
             |model| model.name = "o".into(),
             |model| model.kind = ModelKind::Checkpoint,
@@ -208,6 +234,12 @@ mod tests {
             |model| model.autov2 = AutoV2::parse(&"a".repeat(10)),
             |model| model.sha256 = Sha256::parse(&"a".repeat(64)),
             |model| model.metadata_status = MetadataStatus::Error,
+            |model| model.details.description = Some("n".into()),
+            |model| model.details.activation_text = Some("n".into()),
+            |model| model.details.preferred_weight = Weight::new(0.5),
+            |model| model.details.negative_text = Some("n".into()),
+            |model| model.details.notes = Some("n".into()),
+            |model| model.details.sd_version = Some("n".into()),
             |model| model.civitai.model_id = Some("n".into()),
             |model| model.civitai.version_id = Some("n".into()),
             |model| model.civitai.model_name = Some("n".into()),

@@ -25,9 +25,11 @@ use service_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
 use crate::api;
+use crate::civitai::{Civitai, CivitaiFigures, ClientFault};
 use crate::config::Config;
 use crate::inventories::SERVERS_MAX;
 use crate::ledger::Ledger;
+use crate::library::Library;
 use crate::metrics::ModelMetrics;
 use crate::models::ALIASES_MAX;
 use crate::store;
@@ -74,6 +76,9 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The client for Civitai cannot be made.
+    #[error("cannot make the client for Civitai: {0}")]
+    Civitai(#[from] ClientFault),
     /// The start was interrupted by a panic.
     #[error("the start was interrupted by a panic")]
     Panicked,
@@ -86,9 +91,11 @@ impl StartError {
             Self::Lock(error) => error.exit(),
             Self::Migrate(error) => error.exit(),
             Self::Database(error) => error.exit(),
-            Self::Folder { .. } | Self::Server(_) | Self::Metrics { .. } | Self::Panicked => {
-                Exit::Failure
-            }
+            Self::Folder { .. }
+            | Self::Server(_)
+            | Self::Metrics { .. }
+            | Self::Civitai(_)
+            | Self::Panicked => Exit::Failure,
         }
     }
 }
@@ -168,6 +175,8 @@ async fn begin(
         shutdown,
         clock.clone(),
     ));
+    let figures = CivitaiFigures::new(&mut registry);
+    let civitai = Civitai::new(config.library.civitai.clone(), clock.clone(), figures)?;
     let metrics_http = match config.metrics_listen {
         None => None,
         Some(address) => Some(serve_metrics(address, registry, clock.clone()).await?),
@@ -177,8 +186,17 @@ async fn begin(
     admin.take_up_operations().await?;
     admin.begin_schedule(config.backups, shutdown);
     let ledger = Ledger::new(database, clock, config.events_kept, epoch);
-    let routes = api::routes(&ledger, &admin, &metrics, shutdown, MESSAGE_BYTES_MAX)
-        .add_service(api::operations(&operations));
+    let library = Library::new(ledger.clone(), operations.clone(), config.library, civitai);
+    library.take_up_operations().await?;
+    let routes = api::routes(
+        &ledger,
+        &library,
+        &admin,
+        &metrics,
+        shutdown,
+        MESSAGE_BYTES_MAX,
+    )
+    .add_service(api::operations(&operations));
     match config.tokens {
         Some(tokens) => handle.open_authenticated(routes, tokens).await,
         None => {
@@ -214,6 +232,11 @@ fn facts(config: &Config, limits: &Limits) -> ServiceFacts {
             "",
         ),
         limit("aliases_per_model_max", ALIASES_MAX, ""),
+        limit(
+            "availability_stale_after_seconds",
+            usize::try_from(config.library.stale_after.as_secs()).unwrap_or(usize::MAX),
+            "--stale-after-seconds",
+        ),
         limit(
             "events_kept_max",
             config.events_kept as usize,

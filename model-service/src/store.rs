@@ -5,11 +5,23 @@ mod adoption;
 pub(crate) mod aliases;
 pub(crate) mod assets;
 pub(crate) mod availability;
+pub(crate) mod civitai_answers;
+pub(crate) mod duplicates;
+pub(crate) mod enrichment;
 pub(crate) mod events;
+pub(crate) mod facets;
+pub(crate) mod field_sources;
 pub(crate) mod files;
+pub(crate) mod files_of_models;
+pub(crate) mod filtered;
 pub(crate) mod inventories;
+pub(crate) mod library_files;
+pub(crate) mod library_hashes;
+pub(crate) mod library_models;
+pub(crate) mod library_roots;
 pub(crate) mod lookup;
 pub(crate) mod merge;
+mod model_row;
 pub(crate) mod models;
 pub(crate) mod request_ids;
 pub(crate) mod sync;
@@ -19,6 +31,7 @@ mod tests;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use service_kit::clock;
 use service_kit::migrate::Schema;
 
 use crate::error::ModelError;
@@ -42,6 +55,11 @@ pub(crate) fn second_text(time: DateTime<Utc>) -> String {
 pub(crate) fn from_second_text(text: &str) -> Option<DateTime<Utc>> {
     let time = NaiveDateTime::parse_from_str(text, SECOND_SHAPE).ok()?;
     Some(time.and_utc())
+}
+
+/// Reads an instant in either shape: that of the documented columns, or the clock's.
+pub(crate) fn from_any_text(text: &str) -> Option<DateTime<Utc>> {
+    from_second_text(text).or_else(|| clock::from_text(text))
 }
 
 /// The schema that this program needs.

@@ -48,6 +48,10 @@ pub(crate) const ACCESS: Access = Access::new(&[
         Scope::ModelsWrite,
     ),
     (
+        "stablequeue.models.v1.ModelService/GetModelPreview",
+        Scope::ModelsRead,
+    ),
+    (
         "stablequeue.models.v1.AvailabilityService/CheckAvailability",
         Scope::ModelsRead,
     ),
@@ -73,6 +77,30 @@ pub(crate) const ACCESS: Access = Access::new(&[
     ),
     (
         "stablequeue.models.v1.AvailabilityService/ListInventories",
+        Scope::ModelsRead,
+    ),
+    (
+        "stablequeue.models.v1.LibraryService/ListLibraryRoots",
+        Scope::ModelsRead,
+    ),
+    (
+        "stablequeue.models.v1.LibraryService/StartScan",
+        Scope::ModelsWrite,
+    ),
+    (
+        "stablequeue.models.v1.LibraryService/StartHashing",
+        Scope::ModelsWrite,
+    ),
+    (
+        "stablequeue.models.v1.LibraryService/StartEnrichment",
+        Scope::ModelsWrite,
+    ),
+    (
+        "stablequeue.models.v1.LibraryService/StartDownload",
+        Scope::ModelsWrite,
+    ),
+    (
+        "stablequeue.models.v1.LibraryService/FindDuplicates",
         Scope::ModelsRead,
     ),
 ])

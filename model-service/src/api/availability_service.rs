@@ -21,13 +21,11 @@ use super::inventory_stream;
 use super::request::{self, Page, text};
 use super::watch_stream::Watch;
 use crate::availability::AvailabilityFilter;
-use crate::inventories::Inventories;
+use crate::inventories::{Inventories, Question};
 use crate::ledger::Ledger;
 use crate::metrics::ModelMetrics;
 use crate::watch::Watcher;
 
-/// How old a sight may be when the request does not say.
-const MAX_AGE_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// When a caller should try again after a limit of streams.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -38,15 +36,21 @@ pub(super) struct AvailabilityApi {
     pub(super) shutdown: Shutdown,
     pub(super) watches: Arc<Semaphore>,
     pub(super) syncs: Arc<Semaphore>,
+    /// How old a sight may be when the request does not say.
+    pub(super) stale_after: Duration,
 }
 
-fn max_age(violations: &mut Violations, max_age: Option<prost_types::Duration>) -> Duration {
+fn max_age(
+    violations: &mut Violations,
+    max_age: Option<prost_types::Duration>,
+    default: Duration,
+) -> Duration {
     match max_age.as_ref().map(clock::from_proto_duration) {
-        None => MAX_AGE_DEFAULT,
+        None => default,
         Some(Some(max_age)) => max_age,
         Some(None) => {
             violations.add("max_age", "must not be negative");
-            MAX_AGE_DEFAULT
+            default
         }
     }
 }
@@ -77,13 +81,20 @@ impl AvailabilityService for AvailabilityApi {
             references,
             servers,
             max_age: age,
+            assets,
         } = request.into_inner();
         let mut violations = Violations::new();
         let references = request::references(&mut violations, &references);
         request::servers(&mut violations, &servers);
-        let max_age = max_age(&mut violations, age);
+        let assets = inventory_stream::needed_assets(&mut violations, assets);
+        let max_age = max_age(&mut violations, age, self.stale_after);
         violations.finish()?;
-        let servers = self.inventories.check(references, servers, max_age).await;
+        let question = Question {
+            references,
+            assets,
+            servers,
+        };
+        let servers = self.inventories.check(question, max_age).await;
         let servers = servers.map_err(Failure::from)?;
         self.metrics.checked(&servers);
         let servers = servers.into_iter().map(convert::to_server).collect();
@@ -103,11 +114,13 @@ impl AvailabilityService for AvailabilityApi {
         may_report(&caller, &update.server)?;
         let synced = self.inventories.sync(update).await.map_err(Failure::from)?;
         self.metrics.synced();
+        let doubted_count = synced.inventory.doubted_count;
         Ok(Response::new(wire::SyncServerInventoryResponse {
             inventory: Some(convert::to_inventory(synced.inventory)),
             added_count: count(synced.added_count),
             removed_count: count(synced.removed_count),
             created_count: count(synced.created_count),
+            doubted_count,
         }))
     }
 

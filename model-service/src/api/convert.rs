@@ -1,5 +1,5 @@
 //! Owns the conversion between the domain and the wire, field by field. Rules
-//! of request fields are in `request.rs`.
+//! of request fields are in `request.rs`, models are in `model_view.rs`.
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
@@ -7,10 +7,10 @@ use service_kit::clock;
 use service_kit::status::Violations;
 use stablequeue_proto::models::v1 as wire;
 
-use crate::availability::{Availability, Found, Inventory, Presence};
+use crate::availability::{AssetPresence, Availability, Found, Inventory, Presence};
 use crate::events::{Event, EventKind, NewEvent};
 use crate::inventories::ServerPresence;
-use crate::model::{CivitaiMetadata, MetadataStatus, Model, ModelAlias, ModelKind, NewModel};
+use crate::model::{MetadataStatus, ModelKind};
 use crate::reference::MatchKind;
 
 /// Longest title, in bytes.
@@ -25,7 +25,8 @@ pub(super) fn kind(kind: wire::ModelType) -> Option<ModelKind> {
     }
 }
 
-fn to_kind(kind: ModelKind) -> i32 {
+/// The kind of a model.
+pub(super) fn to_kind(kind: ModelKind) -> i32 {
     match kind {
         ModelKind::Checkpoint => wire::ModelType::Checkpoint,
         ModelKind::Lora => wire::ModelType::Lora,
@@ -51,7 +52,8 @@ pub(super) fn metadata_status(
     }
 }
 
-fn to_metadata_status(status: MetadataStatus) -> i32 {
+/// How much of Civitai's metadata is known.
+pub(super) fn to_metadata_status(status: MetadataStatus) -> i32 {
     match status {
         MetadataStatus::Complete => wire::MetadataStatus::Complete,
         MetadataStatus::Incomplete => wire::MetadataStatus::Incomplete,
@@ -76,95 +78,6 @@ pub(super) fn to_match(kind: MatchKind) -> i32 {
 /// An instant, when it is known.
 pub(super) fn to_time(time: Option<DateTime<Utc>>) -> Option<Timestamp> {
     time.map(clock::to_timestamp)
-}
-
-/// A model as it is on disk.
-pub(super) fn to_model(model: Model) -> wire::Model {
-    let etag = model.etag();
-    let Model {
-        id,
-        facts,
-        last_used_at,
-        created_at,
-        revision: _,
-        aliases,
-        servers,
-    } = model;
-    let NewModel {
-        name,
-        kind,
-        local_path,
-        filename,
-        forge_format,
-        autov2,
-        sha256,
-        civitai,
-        metadata_status,
-    } = facts;
-    wire::Model {
-        model_id: id.to_string(),
-        name,
-        r#type: to_kind(kind),
-        local_path,
-        filename,
-        forge_format: forge_format.unwrap_or_default(),
-        hash_autov2: autov2
-            .map(|hash| hash.as_str().to_owned())
-            .unwrap_or_default(),
-        hash_sha256: sha256
-            .map(|hash| hash.as_str().to_owned())
-            .unwrap_or_default(),
-        civitai: (!civitai.is_empty()).then(|| to_civitai(civitai)),
-        metadata_status: to_metadata_status(metadata_status),
-        last_used_time: to_time(last_used_at),
-        create_time: to_time(created_at),
-        aliases: aliases.into_iter().map(to_alias).collect(),
-        servers,
-        etag,
-    }
-}
-
-fn to_civitai(civitai: CivitaiMetadata) -> wire::CivitaiMetadata {
-    let CivitaiMetadata {
-        model_id,
-        version_id,
-        model_name,
-        base_model,
-        model_type,
-        version_name,
-        version_description,
-        version_date,
-        download_url,
-        trained_words,
-        file_size_kib,
-    } = civitai;
-    wire::CivitaiMetadata {
-        model_id: model_id.unwrap_or_default(),
-        version_id: version_id.unwrap_or_default(),
-        model_name: model_name.unwrap_or_default(),
-        base_model: base_model.unwrap_or_default(),
-        model_type: model_type.unwrap_or_default(),
-        version_name: version_name.unwrap_or_default(),
-        version_description: version_description.unwrap_or_default(),
-        version_date: version_date.unwrap_or_default(),
-        download_url: download_url.unwrap_or_default(),
-        trained_words,
-        file_size_kib,
-    }
-}
-
-/// An alias as it is on disk.
-pub(super) fn to_alias(alias: ModelAlias) -> wire::ModelAlias {
-    let ModelAlias {
-        id,
-        model_id,
-        alias_path,
-    } = alias;
-    wire::ModelAlias {
-        alias_id: id.to_string(),
-        model_id: model_id.to_string(),
-        alias_path,
-    }
 }
 
 /// A fact on file.
@@ -195,6 +108,8 @@ pub(super) fn to_inventory(inventory: Inventory) -> wire::Inventory {
         checkpoint_count,
         lora_count,
         asset_count,
+        doubted_count,
+        doubted_since: _,
     } = inventory;
     wire::Inventory {
         server,
@@ -203,6 +118,7 @@ pub(super) fn to_inventory(inventory: Inventory) -> wire::Inventory {
         checkpoint_count,
         lora_count,
         asset_count,
+        doubted_count,
     }
 }
 
@@ -212,12 +128,25 @@ pub(super) fn to_server(server: ServerPresence) -> wire::ServerAvailability {
         server,
         inventory,
         presences,
+        assets,
     } = server;
     wire::ServerAvailability {
         server,
         references: presences.into_iter().map(to_presence).collect(),
         sync_time: to_time(inventory.map(|inventory| inventory.synced_at)),
+        assets: assets.into_iter().map(to_asset_state).collect(),
     }
+}
+
+fn to_asset_state(presence: AssetPresence) -> i32 {
+    use wire::AvailabilityState as State;
+    let state = match presence {
+        AssetPresence::Seen { stale: false } => State::Available,
+        AssetPresence::Seen { stale: true } => State::Stale,
+        AssetPresence::Missing => State::Missing,
+        AssetPresence::Unknown => State::Unknown,
+    };
+    state.into()
 }
 
 fn to_presence(presence: Presence) -> wire::ReferenceAvailability {

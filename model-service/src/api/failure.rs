@@ -6,6 +6,7 @@ use service_kit::database::DatabaseError;
 use service_kit::status::{Failure, FieldViolation};
 use tonic::Code;
 
+use super::preview_stream;
 use crate::error::ModelError;
 use crate::model::FILENAME_BYTES_MAX;
 use crate::model_change::BrokenRule;
@@ -67,6 +68,19 @@ impl From<ModelError> for Failure {
                 "WATCH_HISTORY_GONE",
                 format!("{text}; list again and watch without a token"),
             ),
+            ModelError::NoRoots => Self::precondition(
+                "NO_LIBRARY_ROOTS",
+                "library",
+                format!("{text}; start model-service with --library-root NAME=PATH"),
+            ),
+            ModelError::RootNotFound(name) => Self::not_found("library root", name),
+            ModelError::Preview(fault) => preview_stream::failure(&fault),
+            ModelError::Offline => Self::precondition(
+                "OFFLINE",
+                "civitai",
+                format!("{text}; start it without to download"),
+            ),
+            ModelError::Operation(error) => error.into(),
             ModelError::Database(error) => of_database(&error),
         }
     }

@@ -28,6 +28,8 @@ const INVENTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest name of a generation, in bytes.
 const GENERATION_BYTES_MAX: usize = 128;
+/// Most assets that one request can ask for.
+const NEEDED_ASSETS_MAX: usize = 64;
 /// Longest path on a server, in bytes.
 const PATH_BYTES_MAX: usize = 4096;
 
@@ -196,6 +198,19 @@ fn read_model(violations: &mut Violations, model: wire::InventoryModel) -> Optio
         sha256,
         alias,
     })
+}
+
+/// Reads the assets that a job needs.
+pub(super) fn needed_assets(
+    violations: &mut Violations,
+    assets: Vec<wire::ServerAsset>,
+) -> Vec<Asset> {
+    if assets.len() > NEEDED_ASSETS_MAX {
+        violations.add("assets", format!("must be at most {NEEDED_ASSETS_MAX}"));
+        return Vec::new();
+    }
+    let read = |(index, asset)| read_asset(&mut violations.at_index("assets", index), asset);
+    assets.into_iter().enumerate().filter_map(read).collect()
 }
 
 fn read_asset(violations: &mut Violations, asset: wire::ServerAsset) -> Option<Asset> {

@@ -7,15 +7,18 @@ use service_kit::status::Violations;
 use stablequeue_proto::models::v1 as wire;
 
 use super::convert::{self, TITLE_BYTES_MAX};
-use super::new_model::{self, CIVITAI_BYTES_MAX, DESCRIPTION_BYTES_MAX, PATH_BYTES_MAX};
+use super::new_model::{
+    self, CIVITAI_BYTES_MAX, DESCRIPTION_BYTES_MAX, DETAIL_BYTES_MAX, PATH_BYTES_MAX,
+    SD_VERSION_BYTES_MAX,
+};
 use super::request::text;
 use crate::model::{AutoV2, FILENAME_BYTES_MAX, MetadataStatus};
-use crate::model_change::{CivitaiChange, ModelChange};
+use crate::model_change::{CivitaiChange, DetailsChange, ModelChange};
 
 /// Most paths of one mask; there are fewer fields.
 const PATHS_MAX: usize = 64;
 /// The fields that can be changed.
-const CHANGEABLE: [&str; 19] = [
+const CHANGEABLE: [&str; 25] = [
     "name",
     "local_path",
     "filename",
@@ -23,6 +26,12 @@ const CHANGEABLE: [&str; 19] = [
     "hash_autov2",
     "hash_sha256",
     "metadata_status",
+    "description",
+    "activation_text",
+    "preferred_weight",
+    "negative_text",
+    "notes",
+    "sd_version",
     CIVITAI,
     "civitai.model_id",
     "civitai.version_id",
@@ -62,8 +71,9 @@ impl Mask {
                 violations.add(
                     &format!("update_mask.paths[{index}]"),
                     "is not a field that can be changed: name, local_path, filename, \
-                     forge_format, hash_autov2, hash_sha256, metadata_status, civitai and its \
-                     fields",
+                     forge_format, hash_autov2, hash_sha256, metadata_status, description, \
+                     activation_text, preferred_weight, negative_text, notes, sd_version, civitai \
+                     and its fields",
                 );
             }
         }
@@ -134,6 +144,21 @@ pub(super) fn read(
         aliases: _,
         servers: _,
         etag: _,
+        hash_autov1: _,
+        hash_autov3: _,
+        hash_blake3: _,
+        file_size_bytes: _,
+        file_modify_time: _,
+        description,
+        activation_text,
+        preferred_weight,
+        negative_text,
+        notes,
+        sd_version,
+        has_preview: _,
+        missing: _,
+        field_sources: _,
+        files: _,
     } = model;
     let mut violations = violations.at("model");
     let mut texts = Texts {
@@ -145,6 +170,17 @@ pub(super) fn read(
     let local_path = texts.take("local_path", local_path, 0..=PATH_BYTES_MAX);
     let filename = texts.take("filename", filename, 0..=FILENAME_BYTES_MAX);
     let forge_format = texts.optional("forge_format", forge_format, TITLE_BYTES_MAX);
+    let mut details = DetailsChange {
+        description: texts.optional("description", description, DETAIL_BYTES_MAX),
+        activation_text: texts.optional("activation_text", activation_text, DETAIL_BYTES_MAX),
+        preferred_weight: None,
+        negative_text: texts.optional("negative_text", negative_text, DETAIL_BYTES_MAX),
+        notes: texts.optional("notes", notes, DETAIL_BYTES_MAX),
+        sd_version: texts.optional("sd_version", sd_version, SD_VERSION_BYTES_MAX),
+    };
+    if mask.takes("preferred_weight", preferred_weight.is_some()) {
+        details.preferred_weight = Some(new_model::weight(&mut violations, preferred_weight));
+    }
     if filename
         .as_ref()
         .is_some_and(|name| name.contains(['/', '\\']))
@@ -171,6 +207,7 @@ pub(super) fn read(
         sha256,
         metadata_status,
         civitai: read_civitai(&mut violations.at(CIVITAI), civitai, &mask),
+        details,
     }
 }
 
@@ -199,6 +236,11 @@ fn read_civitai(
         download_url,
         trained_words,
         file_size_kib,
+        nsfw: _,
+        blurhash: _,
+        preview_url: _,
+        file_matched: _,
+        error_message: _,
     } = civitai;
     let trained_words = mask
         .takes("civitai.trained_words", !trained_words.is_empty())

@@ -1,25 +1,31 @@
 //! Owns the RPCs of ModelService.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use service_kit::page::PAGE_BYTES_MAX;
 use service_kit::status::{Failure, Violations};
 use stablequeue_proto::models::v1 as wire;
 use stablequeue_proto::models::v1::model_service_server::ModelService;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, TITLE_BYTES_MAX};
+use super::preview_stream::{self, PreviewStream};
 use super::request::{self, Page, text};
-use super::{model_change, model_use, new_model};
-use crate::model::ModelFilter;
-use crate::models::{Models, Resolved, View};
+use super::{model_change, model_filter, model_use, model_view, new_model};
+use crate::library::Library;
+use crate::models::{Models, Resolution, Resolved, View};
 
-/// Digits of a hash prefix.
-const PREFIX_DIGITS: std::ops::RangeInclusive<usize> = 4..=64;
-/// Longest text to search for, in bytes.
-const SEARCH_BYTES_MAX: usize = 256;
-/// Longest name of a base model, in bytes.
-const BASE_MODEL_BYTES_MAX: usize = 256;
+/// When a caller should come again whose picture was one too many.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct ModelApi {
     pub(super) models: Models,
+    pub(super) library: Library,
+    /// Limits the pictures that are sent at one time.
+    pub(super) previews: Arc<Semaphore>,
 }
 
 fn view(violations: &mut Violations, view: i32) -> View {
@@ -33,64 +39,51 @@ fn view(violations: &mut Violations, view: i32) -> View {
     }
 }
 
-fn filter(violations: &mut Violations, request: &wire::ListModelsRequest) -> ModelFilter {
-    let wire::ListModelsRequest {
-        page_size: _,
-        page_token: _,
-        view: _,
-        r#type,
-        metadata_status,
-        hash_prefix,
-        base_model,
-        server,
-        text: search,
-    } = request;
-    let hexadecimal = hash_prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let usable = PREFIX_DIGITS.contains(&hash_prefix.len()) && hexadecimal;
-    if !hash_prefix.is_empty() && !usable {
-        violations.add("hash_prefix", "must be 4 to 64 hexadecimal digits");
-    }
-    if !server.is_empty() {
-        request::server(violations, "server", server);
-    }
-    text(
-        violations,
-        "base_model",
-        base_model,
-        0..=BASE_MODEL_BYTES_MAX,
-    );
-    text(violations, "text", search, 0..=SEARCH_BYTES_MAX);
-    let set = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    ModelFilter {
-        kind: request::optional_kind(violations, "type", *r#type),
-        metadata_status: convert::metadata_status(violations, "metadata_status", *metadata_status),
-        hash_prefix: set(&hash_prefix.to_ascii_lowercase()),
-        base_model: set(base_model),
-        server: set(server),
-        text: set(search),
-    }
-}
-
-fn to_resolution(reference: wire::ModelReference, resolved: Resolved) -> wire::ModelResolution {
-    let mut resolution = wire::ModelResolution {
+fn to_resolution(reference: wire::ModelReference, resolution: Resolution) -> wire::ModelResolution {
+    let Resolution {
+        resolved,
+        explanation,
+    } = resolution;
+    let bare = wire::ModelResolution {
         reference: Some(reference),
+        explanation,
         ..wire::ModelResolution::default()
     };
     match resolved {
-        Resolved::None => {}
-        Resolved::One(model, kind) => {
-            resolution.r#match = convert::to_match(kind);
-            resolution.model = Some(convert::to_model(*model));
-        }
-        Resolved::Many(models) => {
-            resolution.candidates = models.into_iter().map(convert::to_model).collect();
-        }
+        Resolved::None => bare,
+        Resolved::One(model, kind) => wire::ModelResolution {
+            r#match: convert::to_match(kind),
+            model: Some(model_view::to_model(*model)),
+            ..bare
+        },
+        Resolved::Many(models) => wire::ModelResolution {
+            candidates: models.into_iter().map(model_view::to_model).collect(),
+            ..bare
+        },
     }
-    resolution
 }
 
 #[tonic::async_trait]
 impl ModelService for ModelApi {
+    type GetModelPreviewStream = PreviewStream;
+
+    async fn get_model_preview(
+        &self,
+        request: Request<wire::GetModelPreviewRequest>,
+    ) -> Result<Response<PreviewStream>, Status> {
+        let mut violations = Violations::new();
+        let id = request::id(&mut violations, "model_id", &request.into_inner().model_id);
+        violations.finish()?;
+        let permit = Arc::clone(&self.previews)
+            .try_acquire_owned()
+            .map_err(|_| {
+                let text = "too many pictures are being sent";
+                Failure::exhausted("PREVIEW_LIMIT", "previews", text, Some(RETRY_AFTER))
+            })?;
+        let preview = self.library.preview(id).await.map_err(Failure::from)?;
+        Ok(Response::new(preview_stream::stream(preview, permit)))
+    }
+
     async fn create_model(
         &self,
         request: Request<wire::CreateModelRequest>,
@@ -109,7 +102,7 @@ impl ModelService for ModelApi {
         let model = model.ok_or_else(Failure::internal)?;
         let created = self.models.create(model, request_id).await;
         Ok(Response::new(wire::CreateModelResponse {
-            model: Some(convert::to_model(created.map_err(Failure::from)?)),
+            model: Some(model_view::to_model(created.map_err(Failure::from)?)),
         }))
     }
 
@@ -129,7 +122,7 @@ impl ModelService for ModelApi {
         violations.finish()?;
         let updated = self.models.update(id, etag, change).await;
         Ok(Response::new(wire::UpdateModelResponse {
-            model: Some(convert::to_model(updated.map_err(Failure::from)?)),
+            model: Some(model_view::to_model(updated.map_err(Failure::from)?)),
         }))
     }
 
@@ -147,7 +140,7 @@ impl ModelService for ModelApi {
         violations.finish()?;
         let model = self.models.get(id, view).await.map_err(Failure::from)?;
         Ok(Response::new(wire::GetModelResponse {
-            model: Some(convert::to_model(model)),
+            model: Some(model_view::to_model(model)),
         }))
     }
 
@@ -157,7 +150,7 @@ impl ModelService for ModelApi {
     ) -> Result<Response<wire::ListModelsResponse>, Status> {
         let request = request.into_inner();
         let mut violations = Violations::new();
-        let filter = filter(&mut violations, &request);
+        let filter = model_filter::read(&mut violations, &request);
         let view = view(&mut violations, request.view);
         let filters = format!("ListModels {filter:?}");
         let page = Page::read(
@@ -168,12 +161,19 @@ impl ModelService for ModelApi {
         );
         violations.finish()?;
         let after = page.after.unwrap_or(0);
+        let facets = if request.facets && page.after.is_none() {
+            let facets = self.models.facets(filter.clone()).await;
+            facets.map_err(Failure::from)?
+        } else {
+            Vec::new()
+        };
         let models = self.models.list(filter, view, after, page.fetch()).await;
         let models = models.map_err(Failure::from)?;
-        let (models, next_page_token) = page.fill(models, |model| model.id, convert::to_model);
+        let (models, next_page_token) = page.fill(models, |model| model.id, model_view::to_model);
         Ok(Response::new(wire::ListModelsResponse {
             models,
             next_page_token,
+            facets: facets.into_iter().map(model_view::to_facet).collect(),
         }))
     }
 
@@ -199,8 +199,13 @@ impl ModelService for ModelApi {
         let resolved = self.models.resolve(parsed).await.map_err(Failure::from)?;
         let pairs = references.into_iter().zip(resolved);
         let resolutions = pairs.map(|(reference, resolved)| to_resolution(reference, resolved));
-        let resolutions = resolutions.collect();
-        Ok(Response::new(wire::ResolveModelsResponse { resolutions }))
+        let mut answer = wire::ResolveModelsResponse {
+            resolutions: resolutions.collect(),
+        };
+        if answer.encoded_len() > PAGE_BYTES_MAX {
+            model_view::leave_out_long_texts(&mut answer.resolutions);
+        }
+        Ok(Response::new(answer))
     }
 
     async fn touch_models(
@@ -243,7 +248,7 @@ impl ModelService for ModelApi {
             .await
             .map_err(Failure::from)?;
         Ok(Response::new(wire::AddModelAliasResponse {
-            alias: Some(convert::to_alias(alias)),
+            alias: Some(model_view::to_alias(alias)),
         }))
     }
 
@@ -264,7 +269,7 @@ impl ModelService for ModelApi {
         let after = page.after.unwrap_or(0);
         let aliases = self.models.list_aliases(id, after, page.fetch()).await;
         let aliases = aliases.map_err(Failure::from)?;
-        let (aliases, next_page_token) = page.fill(aliases, |alias| alias.id, convert::to_alias);
+        let (aliases, next_page_token) = page.fill(aliases, |alias| alias.id, model_view::to_alias);
         Ok(Response::new(wire::ListModelAliasesResponse {
             aliases,
             next_page_token,

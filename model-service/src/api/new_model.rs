@@ -6,7 +6,9 @@ use stablequeue_proto::models::v1 as wire;
 
 use super::convert::{self, TITLE_BYTES_MAX};
 use super::request::{self, text};
-use crate::model::{AutoV2, CivitaiMetadata, FILENAME_BYTES_MAX, MetadataStatus, NewModel, Sha256};
+use crate::model::{
+    AutoV2, CivitaiMetadata, Details, FILENAME_BYTES_MAX, MetadataStatus, NewModel, Sha256, Weight,
+};
 use crate::names;
 
 /// Longest path, in bytes.
@@ -15,6 +17,10 @@ pub(super) const PATH_BYTES_MAX: usize = 4096;
 pub(super) const CIVITAI_BYTES_MAX: usize = 1024;
 /// Longest description of Civitai, in bytes.
 pub(super) const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
+/// Longest description, notes, or text for a prompt, in bytes.
+pub(super) const DETAIL_BYTES_MAX: usize = 64 * 1024;
+/// Longest word for a family, in bytes.
+pub(super) const SD_VERSION_BYTES_MAX: usize = 256;
 /// Most trigger words.
 const WORDS_MAX: usize = 128;
 
@@ -41,6 +47,21 @@ pub(super) fn read(violations: &mut Violations, model: wire::Model) -> Option<Ne
         aliases: _,
         servers: _,
         etag: _,
+        hash_autov1: _,
+        hash_autov3: _,
+        hash_blake3: _,
+        file_size_bytes: _,
+        file_modify_time: _,
+        description,
+        activation_text,
+        preferred_weight,
+        negative_text,
+        notes,
+        sd_version,
+        has_preview: _,
+        missing: _,
+        field_sources: _,
+        files: _,
     } = model;
     text(violations, "name", &name, 1..=FILENAME_BYTES_MAX);
     let kind = request::kind(violations, "type", r#type);
@@ -65,6 +86,24 @@ pub(super) fn read(violations: &mut Violations, model: wire::Model) -> Option<Ne
     let autov2 = autov2(violations, &hash_autov2, sha256.as_ref());
     let metadata_status = convert::metadata_status(violations, "metadata_status", status);
     let civitai = civitai.map(|civitai| from_civitai(&mut violations.at("civitai"), civitai));
+    let texts = [
+        ("description", &description, DETAIL_BYTES_MAX),
+        ("activation_text", &activation_text, DETAIL_BYTES_MAX),
+        ("negative_text", &negative_text, DETAIL_BYTES_MAX),
+        ("notes", &notes, DETAIL_BYTES_MAX),
+        ("sd_version", &sd_version, SD_VERSION_BYTES_MAX),
+    ];
+    for (field, value, bytes_max) in texts {
+        text(violations, field, value, 0..=bytes_max);
+    }
+    let details = Details {
+        description: some(description),
+        activation_text: some(activation_text),
+        preferred_weight: weight(violations, preferred_weight),
+        negative_text: some(negative_text),
+        notes: some(notes),
+        sd_version: some(sd_version),
+    };
     Some(NewModel {
         name,
         kind: kind?,
@@ -75,7 +114,17 @@ pub(super) fn read(violations: &mut Violations, model: wire::Model) -> Option<Ne
         sha256,
         civitai: civitai.unwrap_or_default(),
         metadata_status: metadata_status.unwrap_or(MetadataStatus::Incomplete),
+        details,
     })
+}
+
+/// Reads a weight that may be absent.
+pub(super) fn weight(violations: &mut Violations, number: Option<f64>) -> Option<Weight> {
+    let weight = number.and_then(Weight::new);
+    if number.is_some() && weight.is_none() {
+        violations.add("preferred_weight", "must be a finite number");
+    }
+    weight
 }
 
 /// Reads a SHA-256 that may be absent.
@@ -141,6 +190,11 @@ fn from_civitai(violations: &mut Violations, civitai: wire::CivitaiMetadata) -> 
         download_url,
         trained_words,
         file_size_kib,
+        nsfw: _,
+        blurhash: _,
+        preview_url: _,
+        file_matched: _,
+        error_message: _,
     } = civitai;
     let short = [
         ("model_id", &model_id),

@@ -12,6 +12,7 @@ fn model(id: i64, server: &str, title: &str) -> KnownModel {
         kind: ModelKind::Checkpoint,
         sha256: None,
         autov2: None,
+        autov3: None,
         local_path: String::new(),
         filename: title.to_owned(),
         forge_format: String::new(),

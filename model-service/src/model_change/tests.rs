@@ -1,7 +1,7 @@
 //! What changes do to a model, rule by rule.
 
 use super::*;
-use crate::model::ModelKind;
+use crate::model::{Details, ModelKind};
 
 const SHA: &str = "2870ca6e33d3665391b10c77641074755bf3b0283449ef1d52486dc7cfe392c8";
 
@@ -16,6 +16,7 @@ fn before(local_path: &str) -> NewModel {
         sha256: None,
         civitai: CivitaiMetadata::default(),
         metadata_status: MetadataStatus::Incomplete,
+        details: Details::default(),
     }
 }
 

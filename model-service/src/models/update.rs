@@ -3,6 +3,7 @@
 use super::{Models, get};
 use crate::error::ModelError;
 use crate::events::NewEvent;
+use crate::findings::Field;
 use crate::ledger::Changed;
 use crate::model::{Model, NewModel};
 use crate::model_change::{ModelChange, contradicts};
@@ -35,6 +36,7 @@ impl Models {
                 }
                 let after = change.clone().apply(&model.facts);
                 let after = after.map_err(ModelError::ChangeBreaksRules)?;
+                note_sources(connection, id, &change, &after)?;
                 if after == model.facts {
                     return Ok(Changed::silent(model));
                 }
@@ -45,6 +47,23 @@ impl Models {
             })
             .await
     }
+}
+
+/// What the change names and is set now was said by hand, and nothing fills it any more; what it
+/// empties may be filled again.
+fn note_sources(
+    connection: &mut Connection,
+    id: i64,
+    change: &ModelChange,
+    after: &NewModel,
+) -> Result<(), ModelError> {
+    let said = after.said();
+    let named = change.named();
+    let (set, emptied): (Vec<Field>, Vec<Field>) =
+        named.into_iter().partition(|field| said.contains(field));
+    store::field_sources::set_manual(connection, id, &set)?;
+    store::field_sources::clear(connection, id, &emptied)?;
+    Ok(())
 }
 
 /// Refuses hashes that would make one model two, or two models one.

@@ -22,6 +22,7 @@ fn candidate<'a>(files: &'a [FileNames<'a>], sha256: Option<&'a str>) -> Candida
         kind: ModelKind::Checkpoint,
         sha256,
         autov2: sha256.map(|digits| &digits[..10]),
+        autov3: None,
         aliases: &[],
         files,
         registry: FileNames::default(),

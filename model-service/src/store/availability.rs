@@ -140,19 +140,32 @@ pub(crate) fn put(
         ))
         .execute(connection)?;
     if known == 0 {
-        diesel::insert_into(model_server_availability::table)
-            .values((
-                model_server_availability::model_id.eq(model_id),
-                model_server_availability::server_id.eq(server),
-                model_server_availability::last_seen.eq(&seen),
-                model_server_availability::title.eq(title),
-            ))
-            .execute(connection)?;
+        insert(connection, server, model_id, title, &seen)?;
     }
     Ok(())
 }
 
-/// Notes that every model that an inventory listed was seen again.
+/// Adds the fact that a model was seen on a server now, of which there is none.
+pub(crate) fn insert(
+    connection: &mut SqliteConnection,
+    server: &str,
+    model_id: i64,
+    title: Option<&str>,
+    seen: &str,
+) -> QueryResult<()> {
+    diesel::insert_into(model_server_availability::table)
+        .values((
+            model_server_availability::model_id.eq(model_id),
+            model_server_availability::server_id.eq(server),
+            model_server_availability::last_seen.eq(seen),
+            model_server_availability::title.eq(title),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Notes that every model that the inventory lists was seen again. Those that it
+/// lacks, and that are kept in doubt, age.
 pub(crate) fn touch_listed(
     connection: &mut SqliteConnection,
     server: &str,
@@ -161,12 +174,15 @@ pub(crate) fn touch_listed(
     let listed = server_model_files::table
         .filter(server_model_files::server_id.eq(server))
         .filter(server_model_files::source.eq(files::LISTED))
+        .filter(server_model_files::doubted_since.is_null())
         .select(server_model_files::model_id);
+    let seen = second_text(now);
     let there = model_server_availability::table
         .filter(model_server_availability::server_id.eq(server))
+        .filter(model_server_availability::last_seen.is_not(&seen))
         .filter(model_server_availability::model_id.eq_any(listed));
     diesel::update(there)
-        .set(model_server_availability::last_seen.eq(second_text(now)))
+        .set(model_server_availability::last_seen.eq(&seen))
         .execute(connection)?;
     Ok(())
 }

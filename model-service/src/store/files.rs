@@ -1,8 +1,12 @@
 //! Owns the rows of `server_model_files`: each file that a server has.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 
+use service_kit::clock;
+
+use super::BIND_MAX;
 use super::tables::{models, server_model_files};
 use crate::inventory::{FileRow, ListedModel};
 use crate::model::{ModelKind, Sha256};
@@ -14,7 +18,11 @@ pub(super) const LISTED: &str = "listed";
 pub(super) const SET: &str = "set";
 
 #[derive(Insertable, AsChangeset)]
-#[diesel(table_name = server_model_files, treat_none_as_null = true)]
+#[diesel(
+    table_name = server_model_files,
+    treat_none_as_null = true,
+    treat_none_as_default_value = false
+)]
 struct NewRow<'a> {
     server_id: &'a str,
     model_id: i64,
@@ -27,6 +35,8 @@ struct NewRow<'a> {
     title_key: String,
     filename_key: String,
     alias_key: String,
+    /// A file that is listed or set is in no doubt.
+    doubted_since: Option<String>,
 }
 
 impl<'a> NewRow<'a> {
@@ -44,6 +54,7 @@ impl<'a> NewRow<'a> {
             sha256: file.sha256.as_ref().map(Sha256::as_str),
             title_key: names::key(file.bare_title()),
             filename_key: names::key(file.filename()),
+            doubted_since: None,
         }
     }
 }
@@ -62,6 +73,7 @@ pub(crate) fn of_server(
         String,
         String,
         Option<String>,
+        Option<String>,
         String,
     );
     let rows: Vec<Row> = server_model_files::table
@@ -76,23 +88,27 @@ pub(crate) fn of_server(
             server_model_files::path,
             server_model_files::alias,
             server_model_files::sha256,
+            server_model_files::doubted_since,
             models::kind,
         ))
         .load(connection)?;
     let file_row =
-        |(id, model_id, item_key, source, title, path, alias, sha256, kind): Row| FileRow {
-            id,
-            model_id,
-            item_key,
-            listed: source == LISTED,
-            file: ListedModel {
-                // The check of the table allows no other word.
-                kind: ModelKind::from_word(&kind).unwrap_or(ModelKind::Checkpoint),
-                title,
-                path,
-                sha256: sha256.as_deref().and_then(Sha256::parse),
-                alias,
-            },
+        |(id, model_id, item_key, source, title, path, alias, sha256, doubted, kind): Row| {
+            FileRow {
+                id,
+                model_id,
+                item_key,
+                listed: source == LISTED,
+                doubted_since: doubted.as_deref().and_then(clock::from_text),
+                file: ListedModel {
+                    // The check of the table allows no other word.
+                    kind: ModelKind::from_word(&kind).unwrap_or(ModelKind::Checkpoint),
+                    title,
+                    path,
+                    sha256: sha256.as_deref().and_then(Sha256::parse),
+                    alias,
+                },
+            }
         };
     Ok(rows.into_iter().map(file_row).collect())
 }
@@ -176,6 +192,23 @@ pub(crate) fn put_set(
     diesel::replace_into(server_model_files::table)
         .values(NewRow::new(server, model_id, SET, file))
         .execute(connection)?;
+    Ok(())
+}
+
+/// Marks files that the inventory of `since` lacks, until another one agrees;
+/// absent: they are in doubt no longer.
+pub(crate) fn doubt(
+    connection: &mut SqliteConnection,
+    ids: &[i64],
+    since: Option<DateTime<Utc>>,
+) -> QueryResult<()> {
+    let since = since.map(clock::to_text);
+    for chunk in ids.chunks(BIND_MAX) {
+        let rows = server_model_files::table.filter(server_model_files::id.eq_any(chunk));
+        diesel::update(rows)
+            .set(server_model_files::doubted_since.eq(&since))
+            .execute(connection)?;
+    }
     Ok(())
 }
 

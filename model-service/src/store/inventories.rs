@@ -19,6 +19,8 @@ struct Row {
     checkpoint_count: i32,
     lora_count: i32,
     asset_count: i32,
+    doubted_count: i32,
+    doubted_since: Option<String>,
 }
 
 impl From<Row> for Inventory {
@@ -31,6 +33,8 @@ impl From<Row> for Inventory {
             checkpoint_count: row.checkpoint_count,
             lora_count: row.lora_count,
             asset_count: row.asset_count,
+            doubted_count: row.doubted_count,
+            doubted_since: row.doubted_since.as_deref().and_then(clock::from_text),
         }
     }
 }
@@ -77,6 +81,8 @@ pub(crate) fn put(connection: &mut SqliteConnection, inventory: &Inventory) -> Q
         checkpoint_count,
         lora_count,
         asset_count,
+        doubted_count,
+        doubted_since,
     } = inventory;
     diesel::replace_into(server_inventories::table)
         .values(Row {
@@ -86,6 +92,8 @@ pub(crate) fn put(connection: &mut SqliteConnection, inventory: &Inventory) -> Q
             checkpoint_count: *checkpoint_count,
             lora_count: *lora_count,
             asset_count: *asset_count,
+            doubted_count: *doubted_count,
+            doubted_since: doubted_since.map(clock::to_text),
         })
         .execute(connection)?;
     Ok(())

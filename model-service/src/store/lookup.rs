@@ -8,6 +8,7 @@ use std::sync::Arc;
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 
+use super::filtered::AFTER_HEX;
 use super::tables::{model_aliases, model_server_availability, models, server_model_files};
 use super::{BIND_MAX, aliases, from_second_text};
 use crate::availability::{FileOnServer, KnownModel, MayFit, Seen};
@@ -60,6 +61,7 @@ fn find(connection: &mut SqliteConnection, keys: &LookupKeys) -> QueryResult<Fou
     let LookupKeys {
         sha256,
         autov2,
+        twelve,
         names,
         filenames,
     } = keys;
@@ -74,6 +76,14 @@ fn find(connection: &mut SqliteConnection, keys: &LookupKeys) -> QueryResult<Fou
     }
     if let Some(autov2) = autov2 {
         let rows = models::table.filter(models::hash_autov2.eq(autov2));
+        found.add(rows.limit(limit).select(models::id).load(connection)?);
+    }
+    if let Some(twelve) = twelve {
+        let rows = models::table.filter(models::hash_autov3.eq(twelve));
+        found.add(rows.limit(limit).select(models::id).load(connection)?);
+        let rows = models::table
+            .filter(models::hash_sha256.ge(twelve))
+            .filter(models::hash_sha256.lt(format!("{twelve}{AFTER_HEX}")));
         found.add(rows.limit(limit).select(models::id).load(connection)?);
     }
     let rows = model_aliases::table.filter(model_aliases::alias_key.eq_any(names));
@@ -130,6 +140,7 @@ fn load_models(
         String,
         Option<String>,
         Option<String>,
+        Option<String>,
         String,
         String,
         Option<String>,
@@ -141,18 +152,20 @@ fn load_models(
             models::kind,
             models::hash_sha256,
             models::hash_autov2,
+            models::hash_autov3,
             models::local_path,
             models::filename,
             models::forge_format,
         ))
         .load(connection)?;
-    for (id, kind, sha256, autov2, local_path, filename, forge_format) in rows {
+    for (id, kind, sha256, autov2, autov3, local_path, filename, forge_format) in rows {
         let model = KnownModel {
             id,
             // The check of the table allows no other word.
             kind: ModelKind::from_word(&kind).unwrap_or(ModelKind::Checkpoint),
             sha256,
             autov2,
+            autov3,
             local_path,
             filename,
             forge_format: forge_format.unwrap_or_default(),

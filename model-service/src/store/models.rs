@@ -1,95 +1,16 @@
-//! Owns the rows of `models`.
+//! Owns the rows of `models` as callers write and read them; how a row is read is in `model_row.rs`,
+//! which rows a filter lets through in `filtered.rs`.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::result::QueryResult;
-use diesel::sqlite::Sqlite;
 
-use super::tables::{model_server_availability, models};
-use super::{BIND_MAX, from_second_text, second_text};
+use super::model_row::Row;
+use super::tables::models;
+use super::{BIND_MAX, files_of_models, filtered, from_second_text, second_text};
 use crate::model::{
-    AutoV2, CivitaiMetadata, MetadataStatus, Model, ModelFilter, ModelKind, NewModel, Sha256,
+    AutoV2, CivitaiMetadata, Details, Model, ModelFilter, ModelKind, NewModel, Sha256, Weight,
 };
-
-/// Sorts after every hexadecimal digit.
-const AFTER_HEX: char = 'g';
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = models, check_for_backend(Sqlite))]
-struct Row {
-    id: i64,
-    name: String,
-    kind: String,
-    local_path: String,
-    filename: String,
-    civitai_id: Option<String>,
-    civitai_version_id: Option<String>,
-    forge_format: Option<String>,
-    hash_autov2: Option<String>,
-    hash_sha256: Option<String>,
-    civitai_model_name: Option<String>,
-    civitai_model_base: Option<String>,
-    civitai_model_type: Option<String>,
-    civitai_model_version_name: Option<String>,
-    civitai_model_version_desc: Option<String>,
-    civitai_model_version_date: Option<String>,
-    civitai_download_url: Option<String>,
-    civitai_trained_words: Option<String>,
-    civitai_file_size_kb: Option<i32>,
-    metadata_status: String,
-    last_used: Option<String>,
-    created_at: Option<String>,
-    revision: i64,
-}
-
-impl From<Row> for Model {
-    fn from(row: Row) -> Self {
-        Self {
-            id: row.id,
-            facts: NewModel {
-                name: row.name,
-                // The checks of the table allow no other word.
-                kind: ModelKind::from_word(&row.kind).unwrap_or(ModelKind::Checkpoint),
-                local_path: row.local_path,
-                filename: row.filename,
-                forge_format: row.forge_format,
-                autov2: row.hash_autov2.as_deref().and_then(AutoV2::parse),
-                sha256: row.hash_sha256.as_deref().and_then(Sha256::parse),
-                civitai: CivitaiMetadata {
-                    model_id: row.civitai_id,
-                    version_id: row.civitai_version_id,
-                    model_name: row.civitai_model_name,
-                    base_model: row.civitai_model_base,
-                    model_type: row.civitai_model_type,
-                    version_name: row.civitai_model_version_name,
-                    version_description: row.civitai_model_version_desc,
-                    version_date: row.civitai_model_version_date,
-                    download_url: row.civitai_download_url,
-                    trained_words: row.civitai_trained_words.map(words).unwrap_or_default(),
-                    file_size_kib: row.civitai_file_size_kb,
-                },
-                metadata_status: MetadataStatus::from_word(&row.metadata_status)
-                    .unwrap_or(MetadataStatus::Incomplete),
-            },
-            last_used_at: row.last_used.as_deref().and_then(from_second_text),
-            created_at: row.created_at.as_deref().and_then(from_second_text),
-            revision: row.revision,
-            aliases: Vec::new(),
-            servers: Vec::new(),
-        }
-    }
-}
-
-/// Trigger words are a JSON list; a text that is none is words between commas.
-fn words(text: String) -> Vec<String> {
-    serde_json::from_str(&text).unwrap_or_else(|_| {
-        let words = text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect()
-    })
-}
 
 /// The columns of a model that callers write.
 #[derive(Insertable, AsChangeset)]
@@ -114,6 +35,12 @@ struct Facts<'a> {
     civitai_trained_words: Option<String>,
     civitai_file_size_kb: Option<i32>,
     metadata_status: &'a str,
+    description: Option<&'a str>,
+    activation_text: Option<&'a str>,
+    preferred_weight: Option<f64>,
+    negative_text: Option<&'a str>,
+    notes: Option<&'a str>,
+    sd_version: Option<&'a str>,
 }
 
 #[derive(Insertable)]
@@ -136,7 +63,16 @@ fn facts(model: &NewModel) -> Facts<'_> {
         sha256,
         civitai,
         metadata_status,
+        details,
     } = model;
+    let Details {
+        description,
+        activation_text,
+        preferred_weight,
+        negative_text,
+        notes,
+        sd_version,
+    } = details;
     let CivitaiMetadata {
         model_id,
         version_id,
@@ -171,6 +107,12 @@ fn facts(model: &NewModel) -> Facts<'_> {
         civitai_trained_words: trained_words.map(|words| words.to_string()),
         civitai_file_size_kb: *file_size_kib,
         metadata_status: metadata_status.as_str(),
+        description: description.as_deref(),
+        activation_text: activation_text.as_deref(),
+        preferred_weight: preferred_weight.map(Weight::get),
+        negative_text: negative_text.as_deref(),
+        notes: notes.as_deref(),
+        sd_version: sd_version.as_deref(),
     }
 }
 
@@ -234,7 +176,9 @@ pub(crate) fn get(connection: &mut SqliteConnection, id: i64) -> QueryResult<Opt
         .select(Row::as_select())
         .first(connection)
         .optional()?;
-    Ok(row.map(Model::from))
+    let mut found: Vec<Model> = row.into_iter().map(Model::from).collect();
+    files_of_models::set_states(connection, &mut found)?;
+    Ok(found.pop())
 }
 
 /// Whether there is such a model.
@@ -253,6 +197,7 @@ pub(crate) fn by_ids(connection: &mut SqliteConnection, ids: &[i64]) -> QueryRes
         found.extend(rows.into_iter().map(Model::from));
     }
     found.sort_unstable_by_key(|model| model.id);
+    files_of_models::set_states(connection, &mut found)?;
     Ok(found)
 }
 
@@ -271,65 +216,15 @@ pub(crate) fn id_of_sha256(
         .optional()
 }
 
-/// Models after the id `after`, by id.
+/// At most `limit` models after the id `after` that a filter lets through, by id.
 pub(crate) fn list(
     connection: &mut SqliteConnection,
     filter: &ModelFilter,
     after: i64,
     limit: usize,
 ) -> QueryResult<Vec<Model>> {
-    let ModelFilter {
-        kind,
-        metadata_status,
-        hash_prefix,
-        base_model,
-        server,
-        text,
-    } = filter;
-    let mut query = models::table
-        .filter(models::id.gt(after))
-        .order(models::id)
-        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-        .select(Row::as_select())
-        .into_boxed();
-    if let Some(kind) = kind {
-        query = query.filter(models::kind.eq(kind.as_str()));
-    }
-    if let Some(status) = metadata_status {
-        query = query.filter(models::metadata_status.eq(status.as_str()));
-    }
-    if let Some(prefix) = hash_prefix {
-        let end = format!("{prefix}{AFTER_HEX}");
-        let by_sha256 = models::hash_sha256
-            .ge(prefix)
-            .and(models::hash_sha256.lt(end.clone()));
-        let by_autov2 = models::hash_autov2
-            .ge(prefix)
-            .and(models::hash_autov2.lt(end));
-        query = query.filter(by_sha256.or(by_autov2).assume_not_null());
-    }
-    if let Some(base_model) = base_model {
-        query = query.filter(models::civitai_model_base.eq(base_model));
-    }
-    if let Some(server) = server {
-        let there = model_server_availability::table
-            .filter(model_server_availability::server_id.eq(server))
-            .select(model_server_availability::model_id);
-        query = query.filter(models::id.eq_any(there));
-    }
-    if let Some(text) = text {
-        let pattern = format!("%{}%", escape_like(text));
-        let by_name = models::name.like(pattern.clone()).escape('\\');
-        query = query.filter(by_name.or(models::filename.like(pattern).escape('\\')));
-    }
-    let rows: Vec<Row> = query.load(connection)?;
-    Ok(rows.into_iter().map(Model::from).collect())
-}
-
-fn escape_like(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_")
+    let ids = filtered::ids(connection, filter, after, limit)?;
+    by_ids(connection, &ids)
 }
 
 /// Removes a model; its aliases, files and availability go with it.

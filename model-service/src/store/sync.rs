@@ -10,13 +10,13 @@ use diesel::sql_types::Bool;
 use diesel::sqlite::Sqlite;
 
 use super::tables::models;
-use super::{BIND_MAX, assets, availability, files, inventories, merge, models as model_rows};
+use super::{BIND_MAX, assets, availability, files, inventories, merge, second_text};
 use crate::availability::Inventory;
 use crate::events::{EventKind, NewEvent};
 use crate::inventory::{
     Before, Change, InventoryMode, InventoryUpdate, ListedModel, ModelRow, Plan, plan,
 };
-use crate::model::{ModelKind, Sha256};
+use crate::model::{AutoV2, ModelKind, NewModel, Sha256};
 
 /// More models than this coming or going at once are told as one change of the
 /// inventory.
@@ -47,11 +47,15 @@ pub(crate) fn apply(
     now: DateTime<Utc>,
 ) -> QueryResult<Applied> {
     let server = update.server.as_str();
-    let plan = plan(update, fetch(connection, update)?);
+    let doubted_since = on_file.and_then(|inventory| inventory.doubted_since);
+    let plan = plan(update, fetch(connection, update, doubted_since)?, now);
     let names_changed = carry_out(connection, server, &plan, now)?;
-    availability::touch_listed(connection, server, now)?;
-    let (asset_count, assets_changed) = apply_assets(connection, update)?;
-    let inventory = counted(connection, update, asset_count, now)?;
+    if !plan.was_available.is_empty() {
+        availability::touch_listed(connection, server, now)?;
+    }
+    let in_doubt = plan.doubted_since.is_some();
+    let (asset_count, assets_changed) = apply_assets(connection, update, in_doubt)?;
+    let inventory = inventory_of(update, &plan, asset_count, now);
     inventories::put(connection, &inventory)?;
 
     let added: Vec<i64> = difference(&plan.available, &plan.was_available);
@@ -70,7 +74,9 @@ pub(crate) fn apply(
         events.extend(each(&removed, EventKind::Removed));
         events.extend(each(&added, EventKind::Added));
     }
-    if !listable || names_changed || assets_changed || on_file.is_none() {
+    let doubted_before = on_file.map_or(0, |on_file| on_file.doubted_count);
+    let doubt_changed = doubted_before != inventory.doubted_count;
+    if !listable || names_changed || assets_changed || doubt_changed || on_file.is_none() {
         events.push(NewEvent::inventory(server));
     }
     Ok(Applied {
@@ -106,8 +112,11 @@ fn carry_out(
         new_files,
         changed_files,
         gone_files,
+        doubted_files,
+        cleared_files,
         available,
         was_available,
+        ..
     } = plan;
     for (stays, goes) in merged {
         merge::merge(connection, *stays, *goes)?;
@@ -116,7 +125,7 @@ fn carry_out(
         learn(connection, row)?;
     }
     for (id, model) in created {
-        model_rows::insert(connection, Some(*id), model, now)?;
+        insert_found(connection, *id, model, now)?;
     }
     for (id, _) in gone_files {
         files::delete(connection, *id)?;
@@ -124,6 +133,8 @@ fn carry_out(
     for (id, model_id, file) in changed_files {
         files::update_listed(connection, server, *id, *model_id, file)?;
     }
+    files::doubt(connection, doubted_files, Some(now))?;
+    files::doubt(connection, cleared_files, None)?;
     for (model_id, file) in new_files {
         files::insert_listed(connection, server, *model_id, file)?;
     }
@@ -133,9 +144,14 @@ fn carry_out(
     {
         availability::delete(connection, server, *id)?;
     }
+    let seen = second_text(now);
     for (id, title) in available {
-        if was_available.get(id) != Some(title) {
-            availability::put(connection, server, *id, title.as_deref(), now)?;
+        match was_available.get(id) {
+            None => availability::insert(connection, server, *id, title.as_deref(), &seen)?,
+            Some(before) if before != title => {
+                availability::put(connection, server, *id, title.as_deref(), now)?;
+            }
+            Some(_) => {}
         }
     }
     let stayed = |id: &i64| was_available.contains_key(id) && available.contains_key(id);
@@ -143,6 +159,31 @@ fn carry_out(
         || !merged.is_empty()
         || new_files.iter().any(|(model_id, _)| stayed(model_id))
         || gone_files.iter().any(|(_, model_id)| stayed(model_id)))
+}
+
+/// Adds a model of which a listing is all that is known. One statement for all
+/// of them, unlike that for models with every field.
+fn insert_found(
+    connection: &mut SqliteConnection,
+    id: i64,
+    model: &NewModel,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::insert_into(models::table)
+        .values((
+            models::id.eq(id),
+            models::name.eq(&model.name),
+            models::kind.eq(model.kind.as_str()),
+            models::local_path.eq(&model.local_path),
+            models::filename.eq(&model.filename),
+            models::forge_format.eq(model.forge_format.as_deref()),
+            models::hash_autov2.eq(model.autov2.as_ref().map(AutoV2::as_str)),
+            models::hash_sha256.eq(model.sha256.as_ref().map(Sha256::as_str)),
+            models::metadata_status.eq(model.metadata_status.as_str()),
+            models::created_at.eq(second_text(now)),
+        ))
+        .execute(connection)?;
+    Ok(())
 }
 
 fn learn(connection: &mut SqliteConnection, row: &ModelRow) -> QueryResult<()> {
@@ -165,7 +206,11 @@ fn learn(connection: &mut SqliteConnection, row: &ModelRow) -> QueryResult<()> {
     Ok(())
 }
 
-fn fetch(connection: &mut SqliteConnection, update: &InventoryUpdate) -> QueryResult<Before> {
+fn fetch(
+    connection: &mut SqliteConnection,
+    update: &InventoryUpdate,
+    doubted_since: Option<DateTime<Utc>>,
+) -> QueryResult<Before> {
     let server = update.server.as_str();
     let files = files::of_server(connection, server)?;
     let known: BTreeSet<i64> = files.iter().map(|row| row.model_id).collect();
@@ -203,6 +248,7 @@ fn fetch(connection: &mut SqliteConnection, update: &InventoryUpdate) -> QueryRe
         .get_result(connection)?;
     Ok(Before {
         files,
+        doubted_since,
         available: availability::of_server(connection, server)?,
         models: rows.into_values().collect(),
         next_model_id: last.unwrap_or(0) + 1,
@@ -256,15 +302,18 @@ fn model_facts(
     Ok(())
 }
 
-/// The number of assets afterwards, and whether any came or went.
+/// The number of assets afterwards, and whether any came or went. What a full
+/// inventory lacks stays while its models are in doubt.
 fn apply_assets(
     connection: &mut SqliteConnection,
     update: &InventoryUpdate,
+    in_doubt: bool,
 ) -> QueryResult<(usize, bool)> {
     let server = update.server.as_str();
     let before = assets::of_server(connection, server)?;
     let mut after = match update.mode {
-        InventoryMode::Full => BTreeSet::new(),
+        InventoryMode::Full if !in_doubt => BTreeSet::new(),
+        InventoryMode::Full => before.clone(),
         InventoryMode::Delta { .. } => before.clone(),
     };
     let mut changed = false;
@@ -287,25 +336,21 @@ fn apply_assets(
     Ok((after.len(), changed))
 }
 
-fn counted(
-    connection: &mut SqliteConnection,
+fn inventory_of(
     update: &InventoryUpdate,
+    plan: &Plan,
     asset_count: usize,
     now: DateTime<Utc>,
-) -> QueryResult<Inventory> {
-    let listed = files::of_server(connection, &update.server)?;
-    let count = |kind| {
-        let files = listed
-            .iter()
-            .filter(|row| row.listed && row.file.kind == kind);
-        i32::try_from(files.count()).unwrap_or(i32::MAX)
-    };
-    Ok(Inventory {
+) -> Inventory {
+    let count = |count| i32::try_from(count).unwrap_or(i32::MAX);
+    Inventory {
         server: update.server.clone(),
         generation: update.generation.clone(),
         synced_at: now,
-        checkpoint_count: count(ModelKind::Checkpoint),
-        lora_count: count(ModelKind::Lora),
-        asset_count: i32::try_from(asset_count).unwrap_or(i32::MAX),
-    })
+        checkpoint_count: count(plan.checkpoint_count),
+        lora_count: count(plan.lora_count),
+        asset_count: count(asset_count),
+        doubted_count: count(plan.doubted_count),
+        doubted_since: plan.doubted_since,
+    }
 }

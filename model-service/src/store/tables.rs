@@ -28,6 +28,81 @@ diesel::table! {
         created_at -> Nullable<Text>,
         filename_key -> Text,
         revision -> BigInt,
+        preview_url -> Nullable<Text>,
+        civitai_nsfw -> Nullable<Bool>,
+        civitai_blurhash -> Nullable<Text>,
+        civitai_checked -> Nullable<Text>,
+        metadata_source -> Nullable<Text>,
+        has_embedded_metadata -> Bool,
+        needs_rescan -> Bool,
+        hash_autov1 -> Nullable<Text>,
+        hash_autov3 -> Nullable<Text>,
+        hash_blake3 -> Nullable<Text>,
+        file_size_bytes -> Nullable<BigInt>,
+        file_modified_at -> Nullable<Text>,
+        description -> Nullable<Text>,
+        activation_text -> Nullable<Text>,
+        preferred_weight -> Nullable<Double>,
+        negative_text -> Nullable<Text>,
+        notes -> Nullable<Text>,
+        sd_version -> Nullable<Text>,
+        civitai_matched_by -> Nullable<Text>,
+        civitai_error -> Nullable<Text>,
+        enriched_at -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    model_field_sources (model_id, field) {
+        model_id -> BigInt,
+        field -> Text,
+        source -> Text,
+    }
+}
+
+diesel::table! {
+    library_roots (name) {
+        name -> Text,
+        path -> Text,
+        scanned_at -> Nullable<Text>,
+        file_count -> Nullable<Integer>,
+        problem_count -> Nullable<Integer>,
+    }
+}
+
+diesel::table! {
+    library_files (id) {
+        id -> BigInt,
+        root -> Text,
+        path -> Binary,
+        model_id -> Nullable<BigInt>,
+        size_bytes -> BigInt,
+        modified_ns -> BigInt,
+        device -> BigInt,
+        inode -> BigInt,
+        beside_stamp -> Text,
+        preview_path -> Nullable<Binary>,
+        header_problem -> Nullable<Text>,
+        first_seen_at -> Text,
+        seen_at -> Text,
+        missing_since -> Nullable<Text>,
+        hash_sha256 -> Nullable<Text>,
+        hash_autov1 -> Nullable<Text>,
+        hash_autov3 -> Nullable<Text>,
+        hash_blake3 -> Nullable<Text>,
+        hashed_size_bytes -> Nullable<BigInt>,
+        hashed_modified_ns -> Nullable<BigInt>,
+        hashed_at -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    civitai_answers (question) {
+        question -> Text,
+        found -> Bool,
+        answer_json -> Nullable<Text>,
+        asked_at -> Text,
+        expires_at -> Text,
     }
 }
 
@@ -58,6 +133,8 @@ diesel::table! {
         checkpoint_count -> Integer,
         lora_count -> Integer,
         asset_count -> Integer,
+        doubted_count -> Integer,
+        doubted_since -> Nullable<Text>,
     }
 }
 
@@ -75,6 +152,7 @@ diesel::table! {
         title_key -> Text,
         filename_key -> Text,
         alias_key -> Text,
+        doubted_since -> Nullable<Text>,
     }
 }
 
@@ -111,10 +189,15 @@ diesel::table! {
 
 diesel::joinable!(model_server_availability -> models (model_id));
 diesel::joinable!(server_model_files -> models (model_id));
+diesel::joinable!(model_field_sources -> models (model_id));
+diesel::joinable!(library_files -> models (model_id));
 diesel::allow_tables_to_appear_in_same_query!(
     models,
     model_aliases,
     model_server_availability,
     server_model_files,
     server_inventories,
+    model_field_sources,
+    library_files,
+    library_roots,
 );

@@ -3,6 +3,7 @@
 
 mod adoption;
 mod documented;
+mod filters;
 mod plans;
 mod request_ids;
 mod schema_text;

@@ -133,7 +133,9 @@ async fn a_backup_that_is_made_while_models_are_created_holds_the_first_of_them(
             service.create(model(&path, "")).await;
         }
     };
-    let (made, ()) = soon(futures_util::future::join(making, creating)).await;
+    // Boxed: both together are large.
+    let both = Box::pin(futures_util::future::join(making, creating));
+    let (made, ()) = soon(both).await;
     let made = made.unwrap().into_inner().backup.unwrap();
     let file = service.folder.path().join(&made.name);
     let mut copy = opened(&file);

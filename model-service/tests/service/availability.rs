@@ -56,6 +56,7 @@ async fn a_sight_gets_stale_and_a_repeated_inventory_refreshes_it() {
             seconds: 0,
             nanos: 0,
         }),
+        assets: Vec::new(),
     };
     service.hand.advance(Duration::from_secs(1));
     let answer = service

@@ -95,6 +95,7 @@ async fn all_violations_of_a_question_come_back_at_once() {
             seconds: -1,
             nanos: 0,
         }),
+        assets: Vec::new(),
     };
     let status = service
         .availability
@@ -124,6 +125,7 @@ async fn all_violations_of_a_question_come_back_at_once() {
         references: vec![reference("x"); 257],
         servers: vec!["left".into(); 257],
         max_age: None,
+        assets: Vec::new(),
     };
     let status = service
         .availability
@@ -135,6 +137,7 @@ async fn all_violations_of_a_question_come_back_at_once() {
         references: vec![reference("x"); 200],
         servers: vec!["left".into(); 200],
         max_age: None,
+        assets: Vec::new(),
     };
     let status = service
         .availability
@@ -160,17 +163,28 @@ async fn all_violations_of_a_list_come_back_at_once() {
         base_model: "x".repeat(257),
         server: "!".into(),
         text: "x".repeat(257),
+        trained_word: "x".repeat(257),
+        civitai_model_id: "x".repeat(257),
+        civitai_version_id: "x".repeat(257),
+        search: "- ".repeat(129),
+        missing: None,
+        facets: true,
     };
     let mut found = fields(&service.models.list_models(list).await.unwrap_err());
     found.sort();
     let expected = [
         "base_model",
+        "civitai_model_id",
+        "civitai_version_id",
         "hash_prefix",
         "metadata_status",
         "page_size",
         "page_token",
+        "search",
+        "search",
         "server",
         "text",
+        "trained_word",
         "type",
         "view",
     ];

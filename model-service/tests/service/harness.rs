@@ -9,7 +9,9 @@ use futures_util::stream;
 use model_service::{Config, Running, start};
 use service_kit::clock::{Clock, ManualClock, from_text};
 use service_kit::server;
+use stablequeue_proto::admin::v1::operation_service_client::OperationServiceClient;
 use stablequeue_proto::models::v1::availability_service_client::AvailabilityServiceClient;
+use stablequeue_proto::models::v1::library_service_client::LibraryServiceClient;
 use stablequeue_proto::models::v1::model_service_client::ModelServiceClient;
 use stablequeue_proto::models::v1::sync_server_inventory_request::Part;
 use stablequeue_proto::models::v1::*;
@@ -34,6 +36,8 @@ pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
 pub(crate) struct Service {
     pub(crate) models: ModelServiceClient<Channel>,
     pub(crate) availability: AvailabilityServiceClient<Channel>,
+    pub(crate) library: LibraryServiceClient<Channel>,
+    pub(crate) operations: OperationServiceClient<Channel>,
     pub(crate) hand: ManualClock,
     pub(crate) running: Running,
     pub(crate) folder: TempDir,
@@ -58,7 +62,9 @@ impl Service {
             .unwrap();
         Self {
             models: ModelServiceClient::new(channel.clone()),
-            availability: AvailabilityServiceClient::new(channel),
+            availability: AvailabilityServiceClient::new(channel.clone()),
+            library: LibraryServiceClient::new(channel.clone()),
+            operations: OperationServiceClient::new(channel),
             hand,
             running,
             folder,
@@ -75,11 +81,13 @@ impl Service {
         let Self {
             models,
             availability,
+            library,
+            operations,
             hand: _,
             running,
             folder,
         } = self;
-        drop((models, availability));
+        drop((models, availability, library, operations));
         running.stop().await.unwrap();
         folder
     }
@@ -106,11 +114,20 @@ impl Service {
         Ok(answer.into_inner().model.unwrap())
     }
 
+    /// A model with everything.
     pub(crate) async fn get(&mut self, model_id: &str) -> Result<Model, Status> {
-        let view = ModelView::Full.into();
+        self.get_as(ModelView::Full, model_id).await
+    }
+
+    /// A model as it is answered when it is created or changed.
+    pub(crate) async fn get_basic(&mut self, model_id: &str) -> Model {
+        self.get_as(ModelView::Basic, model_id).await.unwrap()
+    }
+
+    async fn get_as(&mut self, view: ModelView, model_id: &str) -> Result<Model, Status> {
         let request = GetModelRequest {
             model_id: model_id.to_owned(),
-            view,
+            view: view.into(),
         };
         Ok(self
             .models
@@ -170,6 +187,7 @@ impl Service {
             references: references.iter().map(|text| reference(text)).collect(),
             servers: servers.iter().map(|&server| server.to_owned()).collect(),
             max_age: None,
+            assets: Vec::new(),
         };
         self.availability
             .check_availability(request)
@@ -251,6 +269,35 @@ pub(crate) fn model(path: &str, sha256: &str) -> Model {
         local_path: path.to_owned(),
         hash_sha256: sha256.to_owned(),
         ..Model::default()
+    }
+}
+
+/// A checkpoint of that name and file name.
+pub(crate) fn checkpoint(name: &str) -> Model {
+    Model {
+        name: name.to_owned(),
+        r#type: ModelType::Checkpoint.into(),
+        filename: name.to_owned(),
+        ..Model::default()
+    }
+}
+
+/// A LoRA of that name and file name.
+pub(crate) fn lora(name: &str) -> Model {
+    Model {
+        r#type: ModelType::Lora.into(),
+        ..checkpoint(name)
+    }
+}
+
+/// A checkpoint as a server lists it.
+pub(crate) fn file(title: &str, path: &str, sha256: &str) -> InventoryModel {
+    InventoryModel {
+        r#type: ModelType::Checkpoint.into(),
+        title: title.to_owned(),
+        path: path.to_owned(),
+        sha256: sha256.to_owned(),
+        alias: String::new(),
     }
 }
 

@@ -32,7 +32,7 @@ async fn a_model_is_answered_as_it_was_registered() {
         created.create_time.unwrap().seconds,
         crate::harness::time_of_start().timestamp()
     );
-    assert_eq!(service.get(&created.model_id).await.unwrap(), created);
+    assert_eq!(service.get_basic(&created.model_id).await, created);
 }
 
 #[tokio::test]

@@ -143,6 +143,7 @@ async fn the_type_of_a_reference_is_a_condition() {
             references: vec![reference],
             servers: vec!["left".into()],
             max_age: None,
+            assets: Vec::new(),
         };
         let answer = service
             .availability

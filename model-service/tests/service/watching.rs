@@ -65,12 +65,18 @@ async fn every_change_is_told_in_order() {
         .await;
     assert_eq!(next_types(&mut watch, 1).await, [InventoryChanged]);
     service.full("left", "2", vec![]).await;
+    // What is suddenly lacking is believed at the second look.
+    service.full("left", "3", vec![]).await;
+    assert_eq!(next_types(&mut watch, 1).await, [InventoryChanged]);
+    service.hand.advance(std::time::Duration::from_secs(5));
     service.full("left", "3", vec![]).await;
     let (removed, _) = next(&mut watch).await;
     assert_eq!(
         (removed.r#type(), removed.server.as_str()),
         (Removed, "left")
     );
+    // Its inventory has nothing in doubt any more.
+    assert_eq!(next_types(&mut watch, 1).await, [InventoryChanged]);
     let created = service.create(model("/a/y.safetensors", "")).await;
     let (registered, _) = next(&mut watch).await;
     assert_eq!(
@@ -162,7 +168,9 @@ async fn a_reader_that_is_far_behind_is_fed_from_the_table() {
     let mut service = Service::new().await;
     let mut watch = watch(&mut service, "", &[]).await;
     for generation in 0..3 {
-        let files = (0..900).map(|number| listed(&format!("{generation}-{number}.pt"), ""));
+        // More than single models are told of, but for the first.
+        let count = if generation == 0 { 900 } else { 1_800 };
+        let files = (0..count).map(|number| listed(&format!("{generation}-{number}.pt"), ""));
         service
             .full("left", &generation.to_string(), files.collect())
             .await;

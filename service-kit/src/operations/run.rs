@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::SqliteConnection;
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -71,6 +72,22 @@ impl Steps {
             moved
         });
         self.pass()
+    }
+
+    /// When the operation was asked for, however often its work was begun since.
+    pub fn asked_at(&self) -> DateTime<Utc> {
+        self.now.borrow().created_at
+    }
+
+    /// The id of the operation.
+    pub fn operation_id(&self) -> String {
+        self.now.borrow().id.clone()
+    }
+
+    /// Whether somebody wants it cancelled; not so when only the service stops, after
+    /// which the work goes on with the next start.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// Between two steps of work that cannot say how far it is; as

@@ -26,7 +26,7 @@ const ARROWS: [(&str, &str); 16] = [
 ];
 
 /// Who may further depend on whom in tests.
-const TEST_ARROWS: [(&str, &str); 7] = [
+const TEST_ARROWS: [(&str, &str); 8] = [
     ("service-kit", "stablequeue-proto"),
     // Itself, with the stop points of crash tests.
     ("job-service", "job-service"),
@@ -34,6 +34,7 @@ const TEST_ARROWS: [(&str, &str); 7] = [
     ("job-service", "forge-sim"),
     ("job-service", "stablequeue-proto"),
     ("model-service", "stablequeue-proto"),
+    ("model-service", "civitai-sim"),
     ("system-tests", "stablequeue-proto"),
 ];
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use stablequeue_proto::FILE_DESCRIPTOR_SET;
 
 /// First words of methods that change nothing.
-const READS: [&str; 6] = ["Check", "Get", "List", "Resolve", "Verify", "Wait"];
+const READS: [&str; 7] = ["Check", "Find", "Get", "List", "Resolve", "Verify", "Wait"];
 /// First words of methods that say what is to hold, whatever held before, so
 /// that the second call finds nothing left to do.
 const SETTLED_BY_THE_FIRST: [&str; 6] = ["Cancel", "Cordon", "Drain", "Probe", "Prune", "Uncordon"];

@@ -64,6 +64,7 @@ async fn availability(pair: &Pair, server: &str, reference: &str) -> Result<Avai
         }],
         servers: vec![server.to_owned()],
         max_age: None,
+        assets: Vec::new(),
     };
     let mut client = pair.availability().await?;
     let answer = client.check_availability(request).await?.into_inner();

@@ -1,9 +1,16 @@
 //! Which listed file is which model.
 
 use super::*;
+use crate::inventory::ListedModel;
+use crate::model::{MetadataStatus, Sha256};
+use crate::names;
 
 const SHA: &str = "2870ca6e33d3665391b10c77641074755bf3b0283449ef1d52486dc7cfe392c8";
 const OTHER: &str = "fc03d15844113d66863f59e8c296ec1cc549be7f6f93c6904c51333e9e2364fc";
+
+fn plan(update: &InventoryUpdate, before: Before) -> Plan {
+    super::plan(update, before, DateTime::UNIX_EPOCH)
+}
 
 fn listed(name: &str, sha256: Option<&str>) -> ListedModel {
     let hash = sha256
@@ -47,6 +54,7 @@ fn before(files: &[(i64, ListedModel)], models: Vec<ModelRow>) -> Before {
                 model_id: *model_id,
                 item_key: file.item_key(),
                 listed: true,
+                doubted_since: None,
                 file: file.clone(),
             })
             .collect(),
@@ -55,6 +63,7 @@ fn before(files: &[(i64, ListedModel)], models: Vec<ModelRow>) -> Before {
             .map(|(id, file)| (*id, Some(file.title.clone())))
             .collect(),
         models,
+        doubted_since: None,
         next_model_id: 50,
     }
 }
@@ -210,9 +219,61 @@ fn an_unchanged_inventory_changes_nothing() {
     };
     let plan = plan(&full(&[again]), before(&files, vec![model]));
     let expected = Plan {
+        checkpoint_count: 1,
         available: plan.was_available.clone(),
         was_available: plan.was_available.clone(),
         ..Plan::default()
     };
     assert_eq!(plan, expected);
+}
+
+fn registered_at(path: &str) -> Vec<ModelRow> {
+    vec![row(7, path, None)]
+}
+
+#[test]
+fn without_a_hash_one_file_on_two_machines_is_two_models_until_the_hash_is_known() {
+    let on_windows = |sha256: Option<&str>| ListedModel {
+        path: r"Z:\models\a.safetensors".to_owned(),
+        ..listed("a.safetensors", sha256)
+    };
+    let mounted = || registered_at("/mnt/models/a.safetensors");
+    let apart = plan(&full(&[on_windows(None)]), before(&[], mounted()));
+    assert_eq!(apart.available.keys().collect::<Vec<_>>(), [&50]);
+    assert_eq!(apart.created[0].1.filename, "a.safetensors");
+
+    // The other machine has loaded it, and so does this one.
+    let mut models = mounted();
+    models[0].sha256 = Some(SHA.to_owned());
+    models.push(row(50, r"Z:\models\a.safetensors", None));
+    let hashed = plan(
+        &full(&[on_windows(Some(SHA))]),
+        before(&[(50, on_windows(None))], models),
+    );
+    assert_eq!(hashed.merged, [(7, 50)]);
+    assert_eq!(hashed.available.keys().collect::<Vec<_>>(), [&7]);
+    assert_eq!(hashed.was_available.keys().collect::<Vec<_>>(), [&7]);
+}
+
+#[test]
+fn servers_that_share_a_folder_under_one_path_share_the_model() {
+    let path = r"Z:\models\a.safetensors";
+    let shared = ListedModel {
+        path: path.to_owned(),
+        ..listed("a.safetensors", None)
+    };
+    let plan = plan(&full(&[shared]), before(&[], registered_at(path)));
+    assert!(plan.created.is_empty());
+    assert_eq!(plan.available.keys().collect::<Vec<_>>(), [&7]);
+}
+
+#[test]
+fn equal_file_names_in_different_folders_are_different_models() {
+    let both = [
+        listed("one/x.safetensors", None),
+        listed(r"two\x.safetensors", None),
+    ];
+    let plan = plan(&full(&both), before(&[], vec![]));
+    assert_eq!(plan.created.len(), 2);
+    assert_eq!(plan.available.len(), 2);
 }

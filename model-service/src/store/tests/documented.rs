@@ -55,7 +55,7 @@ CREATE INDEX IF NOT EXISTS idx_model_aliases_path ON model_aliases (alias_path);
 ];
 
 /// The newest migration.
-const NEWEST: &str = "0006";
+const NEWEST: &str = "0007";
 
 const TABLES: [&str; 3] = ["models", "model_aliases", "model_server_availability"];
 
@@ -145,9 +145,10 @@ fn the_documented_checks_and_defaults_hold() {
 #[test]
 fn every_migration_can_be_taken_back_and_done_again() {
     let mut fixture = Fixture::new();
-    let tables = "SELECT name AS text FROM sqlite_master WHERE type = 'table'
+    // What the search keeps its words in is its own.
+    let tables = "SELECT name AS text FROM pragma_table_list WHERE type <> 'shadow'
         AND name LIKE '%model%' ORDER BY name";
-    assert_eq!(fixture.texts(tables).len(), 4);
+    assert_eq!(fixture.texts(tables).len(), 6);
     fixture.migrate_to("0001");
     assert_eq!(
         fixture.texts(tables),
@@ -160,5 +161,5 @@ fn every_migration_can_be_taken_back_and_done_again() {
     fixture.migrate_to(service_kit::migrate::NOTHING);
     assert!(fixture.texts(tables).is_empty());
     fixture.migrate_to(NEWEST);
-    assert_eq!(fixture.texts(tables).len(), 4);
+    assert_eq!(fixture.texts(tables).len(), 6);
 }

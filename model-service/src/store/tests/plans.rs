@@ -9,10 +9,19 @@ use diesel::sql_types::Text;
 use super::{Fixture, now};
 use crate::reference::Reference;
 use crate::request_id::{KnownRequest, RequestId};
-use crate::store::{aliases, events, inventories, lookup, models, request_ids};
+use crate::store::{
+    aliases, assets, availability, events, files, inventories, lookup, models, request_ids,
+};
 
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<String>>>);
+pub(super) struct Recorder(Arc<Mutex<Vec<String>>>);
+
+impl Recorder {
+    /// The statements that ran.
+    pub(super) fn statements(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl Instrumentation for Recorder {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
@@ -30,7 +39,7 @@ struct Step {
     detail: String,
 }
 
-fn steps(fixture: &mut Fixture, sql: &str) -> Vec<String> {
+pub(super) fn steps(fixture: &mut Fixture, sql: &str) -> Vec<String> {
     let explained = format!("EXPLAIN QUERY PLAN {sql}");
     let rows: Vec<Step> = diesel::sql_query(explained)
         .load(&mut fixture.connection)
@@ -67,10 +76,16 @@ fn no_statement_of_a_check_scans_a_table() {
     let recorder = Recorder::default();
     connection.set_instrumentation(recorder.clone());
     let sha256 = "ab".repeat(32);
-    let references = [sha256.as_str(), "abababab00", "a/x [abababab00]"]
-        .map(|text| Reference::parse(text, None));
+    let references = [
+        sha256.as_str(),
+        "abababab00",
+        "abababababab",
+        "a/x [abababab00]",
+    ]
+    .map(|text| Reference::parse(text, None));
     lookup::may_fit(connection, &references).unwrap();
     inventories::get(connection, "left").unwrap();
+    assets::of_server(connection, "left").unwrap();
     events::after(connection, 7, 10).unwrap();
     events::history(connection).unwrap();
     assert_no_scan(&mut fixture, &recorder, 20);
@@ -99,4 +114,17 @@ fn no_statement_of_a_repeated_request_or_a_use_scans_a_table() {
     aliases::get(connection, alias.id).unwrap();
     assert!(models::touch(connection, 1, now()).unwrap());
     assert_no_scan(&mut fixture, &recorder, 5);
+}
+
+#[test]
+fn no_statement_about_the_files_of_a_server_scans_a_table() {
+    let mut fixture = Fixture::new();
+    let connection = &mut fixture.connection;
+    let recorder = Recorder::default();
+    connection.set_instrumentation(recorder.clone());
+    files::of_server(connection, "left").unwrap();
+    files::doubt(connection, &[1, 2], Some(now())).unwrap();
+    availability::of_server(connection, "left").unwrap();
+    availability::touch_listed(connection, "left", now()).unwrap();
+    assert_no_scan(&mut fixture, &recorder, 3);
 }

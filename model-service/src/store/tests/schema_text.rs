@@ -13,7 +13,8 @@ fn the_snapshot_of_the_schema_is_current() {
          WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND tbl_name IN (
              'models', 'model_aliases', 'model_server_availability', 'server_inventories',
              'server_model_files', 'server_assets', 'availability_events', 'request_ids',
-             'audit_events', 'operations')
+             'audit_events', 'operations', 'models_search', 'model_field_sources',
+             'library_roots', 'library_files', 'civitai_answers')
          ORDER BY tbl_name, type DESC, name",
     );
     let current = format!(

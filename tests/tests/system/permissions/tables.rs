@@ -59,9 +59,10 @@ pub(crate) const JOB_SERVICES: [&str; 5] = [
 ];
 
 /// The services of model-service.
-pub(crate) const MODEL_SERVICES: [&str; 4] = [
+pub(crate) const MODEL_SERVICES: [&str; 5] = [
     "stablequeue.models.v1.ModelService",
     "stablequeue.models.v1.AvailabilityService",
+    "stablequeue.models.v1.LibraryService",
     "stablequeue.admin.v1.AdminService",
     "stablequeue.admin.v1.OperationService",
 ];
@@ -127,6 +128,7 @@ pub(crate) const MODELS: &[Rule] = &[
     rule("stablequeue.models.v1.ModelService/AddModelAlias", ModelsWrite, MODELS_WRITE, About::NoJob),
     rule("stablequeue.models.v1.ModelService/ListModelAliases", ModelsRead, MODELS_READ, About::NoJob),
     rule("stablequeue.models.v1.ModelService/DeleteModelAlias", ModelsWrite, MODELS_WRITE, About::NoJob),
+    rule("stablequeue.models.v1.ModelService/GetModelPreview", ModelsRead, MODELS_READ, About::NoJob),
     rule("stablequeue.models.v1.AvailabilityService/CheckAvailability", ModelsRead, MODELS_READ, About::NoJob),
     rule("stablequeue.models.v1.AvailabilityService/SyncServerInventory", ModelsWrite, MODELS_WRITE, About::NoJob),
     rule("stablequeue.models.v1.AvailabilityService/SetModelAvailability", ModelsWrite, MODELS_WRITE, About::NoJob),
@@ -134,6 +136,12 @@ pub(crate) const MODELS: &[Rule] = &[
     rule("stablequeue.models.v1.AvailabilityService/ListAvailability", ModelsRead, MODELS_READ, About::NoJob),
     rule("stablequeue.models.v1.AvailabilityService/WatchAvailability", ModelsRead, MODELS_READ, About::NoJob),
     rule("stablequeue.models.v1.AvailabilityService/ListInventories", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.models.v1.LibraryService/ListLibraryRoots", ModelsRead, MODELS_READ, About::NoJob),
+    rule("stablequeue.models.v1.LibraryService/StartScan", ModelsWrite, MODELS_WRITE, About::NoJob),
+    rule("stablequeue.models.v1.LibraryService/StartHashing", ModelsWrite, MODELS_WRITE, About::NoJob),
+    rule("stablequeue.models.v1.LibraryService/StartEnrichment", ModelsWrite, MODELS_WRITE, About::NoJob),
+    rule("stablequeue.models.v1.LibraryService/StartDownload", ModelsWrite, MODELS_WRITE, About::NoJob),
+    rule("stablequeue.models.v1.LibraryService/FindDuplicates", ModelsRead, MODELS_READ, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/GetServiceInfo", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/GetDatabaseStatus", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/CreateBackup", Admin, ONLY_ADMIN, About::NoJob),

@@ -1,0 +1,7 @@
+//! Downloads from a stand-in for Civitai and its storage, which is slow, wrong, cut, refuses or lies.
+
+mod broken;
+mod fixture;
+mod placed;
+mod queued;
+mod refused;
