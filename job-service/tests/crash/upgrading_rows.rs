@@ -134,6 +134,21 @@ const MODELS: &[Rows] = &[
         "UPDATE models SET preview_path = '/p.png', civitai_checked = 'found' WHERE id = 1;",
     ),
     ("0006", OPERATIONS),
+    (
+        "0007",
+        "UPDATE models SET hash_autov3 = 'aabbccddeeff', file_size_bytes = 7, description = 'A red fox',
+             civitai_matched_by = 'file' WHERE id = 1;
+         INSERT INTO model_field_sources (model_id, field, source)
+         VALUES (1, 'description', 'manual'), (2, 'name', 'file_name');
+         INSERT INTO library_roots (name, path) VALUES ('main', '/m');
+         INSERT INTO library_files (root, path, model_id, size_bytes, modified_ns, device, inode,
+             beside_stamp, first_seen_at, seen_at)
+         VALUES ('main', CAST('Dawn.safetensors' AS BLOB), 1, 7, 8, 9, 10, 's',
+             '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:01.000Z');
+         INSERT INTO civitai_answers (question, found, asked_at, expires_at)
+         VALUES ('sha256:aa', 0, '2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z');
+         UPDATE server_inventories SET doubted_count = 1;",
+    ),
 ];
 
 const OPERATIONS: &str = "INSERT INTO operations (id, kind, state, created_at, updated_at)
