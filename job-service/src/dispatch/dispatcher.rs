@@ -85,9 +85,11 @@ fn earliest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 }
 
 /// One look at the queue. Answers after how long a job that waits for a time
-/// becomes due.
+/// becomes due. All of it happens at one moment: what becomes due while it looks
+/// is not due yet to any part of it, and is in the answer.
 async fn pass(core: &Arc<Core>, passing: &mut Passing) -> Result<Option<Duration>, PassError> {
-    lessons::advance(core);
+    let now = lessons::moment(core);
+    lessons::advance(core, now);
     let board = core.board.snapshot();
     let free: HashSet<String> = board
         .values()
@@ -99,6 +101,7 @@ async fn pass(core: &Arc<Core>, passing: &mut Passing) -> Result<Option<Duration
     let mut desk = Desk {
         board,
         free,
+        now,
         passing,
         down: None,
     };
@@ -118,19 +121,22 @@ async fn pass(core: &Arc<Core>, passing: &mut Passing) -> Result<Option<Duration
         return Err(error.into());
     }
     // A breaker that is open, or a model that cools down.
-    let over = core.board.next_end(lessons::moment(core));
+    let left = |wait: Option<Duration>| {
+        let looked_for = core.clock.monotonic().saturating_sub(now.monotonic);
+        wait.map(|wait| wait.saturating_sub(looked_for))
+    };
+    let over = core.board.next_end(now);
     if desk.free.is_empty() {
         // A job that becomes due could go nowhere; a server that becomes free
         // wakes the dispatcher.
-        return Ok(over);
+        return Ok(left(over));
     }
-    let now = core.clock.now();
     let due = core
         .database
-        .read("next_due", move |conn| queue::next_due(conn, now))
+        .read("next_due", move |conn| queue::next_due(conn, now.wall))
         .await?;
-    let due = due.map(|due| (due - now).to_std().unwrap_or_default());
-    Ok(earliest(due, over))
+    let due = due.map(|due| (due - now.wall).to_std().unwrap_or_default());
+    Ok(left(earliest(due, over)))
 }
 
 async fn read_page(core: &Core, after: Option<Place>) -> Result<Page, Error> {

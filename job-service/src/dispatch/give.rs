@@ -12,13 +12,14 @@ use chrono::{DateTime, Utc};
 use super::{
     choose::{self, Past, Present, Verdict},
     claim::{begin, claim},
-    lessons, past,
+    past,
     questions::Answers,
     warmth::{LOOK_AHEAD_JOBS, Passing},
 };
 use crate::{
     availability::Unavailable,
     board::ServerState,
+    breaker::Moment,
     core::Core,
     error::Error,
     job::{HoldReason, ResolvedModel},
@@ -40,6 +41,8 @@ pub(super) struct Desk<'a> {
     pub(super) board: BTreeMap<String, ServerState>,
     /// Those that can take a job yet.
     pub(super) free: HashSet<String>,
+    /// When it is, to every part of the pass.
+    pub(super) now: Moment,
     /// Which jobs were passed over.
     pub(super) passing: &'a mut Passing,
     /// Why model-service did not answer, if so.
@@ -52,7 +55,7 @@ pub(super) async fn give(
     desk: &mut Desk<'_>,
     page: Vec<QueuedJob>,
 ) -> Result<(), Error> {
-    let now = core.clock.now();
+    let now = desk.now.wall;
     let jobs: Vec<QueuedJob> = page
         .into_iter()
         .filter(|job| job.not_before.is_none_or(|due| due <= now))
@@ -132,7 +135,7 @@ impl Desk<'_> {
         let present = Present {
             board: &self.board,
             free: &self.free,
-            now: lessons::moment(core),
+            now: self.now,
             fresh_for: core.pace.inventory.saturating_mul(LISTINGS_FRESH),
         };
         Some(choose::judge(job, present, past, &findings))

@@ -269,8 +269,8 @@ fn is_not_there(failure: &Failure) -> bool {
 }
 
 /// Lets servers try again whose time is over, and shows it.
-pub fn advance(core: &Core) {
-    for alias in core.board.advance_breakers(core.clock.monotonic()) {
+pub fn advance(core: &Core, now: Moment) {
+    for alias in core.board.advance_breakers(now.monotonic) {
         tracing::info!(server.alias = %alias, "the server gets one job on trial");
         show_breaker(core, &alias, BreakerState::HalfOpen);
     }
