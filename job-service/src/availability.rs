@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use service_kit::clock::Clock;
+use chrono::{DateTime, Utc};
+use service_kit::clock::{Clock, to_timestamp};
 use stablequeue_proto::models::v1 as proto;
 use tokio::sync::watch;
 
@@ -35,6 +36,11 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 const KEPT_MAX: usize = 65_536;
 /// References in one question, as model-service takes them.
 const REFERENCES_MAX: usize = 256;
+/// Servers in one question, as model-service takes them.
+const SERVERS_MAX: usize = 256;
+/// Answers to one question, references times servers, as model-service gives
+/// them.
+const ANSWERS_MAX: usize = 10_000;
 /// Inventory items in one message.
 const ITEMS_PER_MESSAGE: usize = 1_000;
 
@@ -142,12 +148,14 @@ impl Availability {
         let before = self.forgotten.load(Ordering::Acquire);
         let (mut findings, unknown) = self.take_kept(references, servers);
         let mut answers = Findings::new();
-        for chunk in unknown.chunks(REFERENCES_MAX) {
-            let answer = self.ask_all(chunk, servers).await.inspect_err(|error| {
-                self.board
-                    .model_service_failed(error.to_string(), self.clock.now());
-            })?;
-            answers.extend(answer);
+        for servers in servers.chunks(SERVERS_MAX) {
+            for chunk in unknown.chunks(references_at_once(servers.len())) {
+                let answer = self.ask_all(chunk, servers).await.inspect_err(|error| {
+                    self.board
+                        .model_service_failed(error.to_string(), self.clock.now());
+                })?;
+                answers.extend(answer);
+            }
         }
         if !unknown.is_empty() {
             self.board.model_service_answered();
@@ -204,8 +212,9 @@ impl Availability {
 
     /// Asks for all of them. A reference that model-service cannot even read
     /// must not keep the others from their answers: the question is halved
-    /// until that one is alone, and no server has it. At most two questions
-    /// for each reference.
+    /// until that one is alone, and no server has it. It is halved as well when
+    /// its answer would be too much at once. At most two questions for each
+    /// reference.
     async fn ask_all(
         &self,
         references: &[Reference],
@@ -222,7 +231,7 @@ impl Availability {
                         |server: &String| ((server.clone(), one.clone()), Finding::Missing);
                     findings.extend(servers.iter().map(missing));
                 }
-                (Err(status), _) if status.code() == tonic::Code::InvalidArgument => {
+                (Err(status), [_, _, ..]) if asks_too_much(&status) => {
                     let (first, rest) = part.split_at(part.len() / 2);
                     parts.extend([rest, first]);
                 }
@@ -255,13 +264,16 @@ impl Availability {
         }
     }
 
-    /// Passes on the full inventory of a server.
+    /// Passes on the full inventory of a server, which was asked for it at
+    /// `listed_at`. How many of its models model-service does not believe to be
+    /// gone before it gets another one that was listed later.
     pub async fn push_inventory(
         &self,
         server: &str,
         generation: &str,
         items: Vec<proto::InventoryItem>,
-    ) -> Result<(), Unavailable> {
+        listed_at: DateTime<Utc>,
+    ) -> Result<i32, Unavailable> {
         use proto::sync_server_inventory_request::Part;
         let header = proto::InventoryHeader {
             server: server.to_owned(),
@@ -269,6 +281,7 @@ impl Availability {
             mode: proto::InventoryMode::Full.into(),
             base_generation: String::new(),
             item_count: Some(i32::try_from(items.len()).unwrap_or(i32::MAX)),
+            list_time: Some(to_timestamp(listed_at)),
         };
         let mut parts = vec![proto::SyncServerInventoryRequest {
             part: Some(Part::Header(header)),
@@ -282,12 +295,28 @@ impl Availability {
         }
         let mut client = self.client.clone();
         let call = client.sync_server_inventory(tokio_stream::iter(parts));
-        tokio::time::timeout(PUSH_TIMEOUT, call)
+        let answer = tokio::time::timeout(PUSH_TIMEOUT, call)
             .await
             .map_err(|_| Unavailable(format!("no answer within {PUSH_TIMEOUT:?}")))??;
         self.forget();
-        Ok(())
+        Ok(answer.into_inner().doubted_count)
     }
+}
+
+/// How many references one question about so many servers may have.
+fn references_at_once(servers: usize) -> usize {
+    (ANSWERS_MAX / servers.max(1)).clamp(1, REFERENCES_MAX)
+}
+
+/// Whether fewer references may be answered where several were not: one of them
+/// cannot be read, or the answer would be too large.
+fn asks_too_much(status: &tonic::Status) -> bool {
+    use tonic::Code::{InvalidArgument, OutOfRange, ResourceExhausted};
+    matches!(
+        status.code(),
+        // tonic says OutOfRange of an answer that is longer than it reads.
+        InvalidArgument | ResourceExhausted | OutOfRange
+    )
 }
 
 /// Adds answers to those that are kept, which begin anew when there are too

@@ -29,6 +29,10 @@ pub struct Pace {
     pub inventory: Duration,
     /// Before a listing that shrank is taken a second time.
     pub second_look: Duration,
+    /// Before a server is listed again since model-service does not believe
+    /// that so many of its models are gone; it believes a listing that was
+    /// taken five seconds later.
+    pub doubted_look: Duration,
     /// Between two looks at the progress of an attempt.
     pub progress: Duration,
     /// Between two passes of the dispatcher when nothing happens; `None`
@@ -73,6 +77,7 @@ impl Default for Pace {
             probe: Duration::from_secs(5),
             inventory: Duration::from_secs(60),
             second_look: Duration::from_secs(2),
+            doubted_look: Duration::from_secs(6),
             progress: Duration::from_millis(500),
             sweep: Some(Duration::from_secs(30)),
             unknown_grace: Duration::from_secs(10),

@@ -100,6 +100,9 @@ pub struct KnownModel {
     pub seen_on: Vec<Seen>,
     /// Its files on those servers.
     pub files: Vec<FileOnServer>,
+    /// Where the files of the library lie from which its hashes are, with `/`
+    /// between folders; absent when they are not from the library.
+    pub hashed_at: Option<Vec<String>>,
 }
 
 /// Where and when a model was seen.
@@ -126,12 +129,13 @@ pub struct MayFit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
     /// Seen there.
-    Seen(Box<Found>),
+    Seen(Found),
     /// The server's inventory does not have it.
     Missing,
     /// Nothing is known of that server.
     Unknown,
-    /// The reference fits several models there: their titles.
+    /// The reference fits several models there: their titles. Or too many share
+    /// its file name to be looked at: titles of some that do.
     Ambiguous(Vec<String>),
 }
 
@@ -184,17 +188,18 @@ impl AssetPresence {
     }
 }
 
-/// A model that was found on a server.
+/// A model that was found on a server. Cheap to clone, since answers are
+/// remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Whether it was seen longer ago than is fresh.
     pub stale: bool,
     /// The title by which that server knows it.
-    pub title: String,
+    pub title: Arc<str>,
     /// The model's id.
     pub model_id: i64,
     /// Its SHA-256, when that server knows it.
-    pub sha256: Option<String>,
+    pub sha256: Option<Arc<str>>,
     /// When it was last seen there.
     pub seen_at: Option<DateTime<Utc>>,
     /// How the reference was matched.
@@ -252,6 +257,10 @@ pub fn presence(
         titles
     };
     match reference::decide(&fits, |place| there[place].0.sha256.as_deref()) {
+        // It may be one of those that were not looked at: nothing says that it is missing.
+        Decision::None if has_inventory && may_fit.truncated => {
+            Presence::Ambiguous(titles(&(0..there.len()).collect::<Vec<usize>>()))
+        }
         Decision::None if has_inventory => Presence::Missing,
         Decision::None => Presence::Unknown,
         Decision::Many(places) => Presence::Ambiguous(titles(&places)),
@@ -260,7 +269,7 @@ pub fn presence(
         }
         Decision::One(place, fit) => {
             let (model, seen) = there[place];
-            Presence::Seen(Box::new(model.found(server, seen, fit, freshness)))
+            Presence::Seen(model.found(server, seen, fit, freshness))
         }
     }
 }
@@ -272,7 +281,8 @@ pub enum Resolution {
     None,
     /// One model.
     One(i64, MatchKind),
-    /// Several: the first of them, by id.
+    /// Several: the first of them, by id. None are named where there are too many to look at, and
+    /// those that were do not fit.
     Many(Vec<i64>),
 }
 
@@ -292,6 +302,8 @@ pub fn resolve(reference: &Reference, may_fit: &MayFit) -> Resolution {
             .collect()
     };
     match reference::decide(&fits, |place| models[place].sha256.as_deref()) {
+        // It may be one of those that were not looked at.
+        Decision::None if may_fit.truncated => Resolution::Many(Vec::new()),
         Decision::None => Resolution::None,
         Decision::Many(places) => Resolution::Many(ids(&places)),
         Decision::One(place, fit) if may_fit.truncated && fit.is_partial() => {
@@ -304,16 +316,6 @@ pub fn resolve(reference: &Reference, may_fit: &MayFit) -> Resolution {
 impl KnownModel {
     fn files_on<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a FileOnServer> {
         self.files.iter().filter(move |file| file.server == server)
-    }
-
-    fn fit_on(&self, reference: &Reference, server: &str) -> Option<Fit> {
-        let files: Vec<FileNames<'_>> = self.files_on(server).map(FileOnServer::names).collect();
-        reference.fit(&Candidate {
-            files: &files,
-            registry: self.registry_names(),
-            registry_filename: &self.filename,
-            ..self.candidate()
-        })
     }
 
     /// The registry's names count as much as any server's.
@@ -362,9 +364,12 @@ impl KnownModel {
         let file = named.or_else(main);
         Found {
             stale: freshness.is_stale(seen.at),
-            title: file.map_or_else(|| self.title_on(seen), |file| file.title.clone()),
+            title: file.map_or_else(
+                || self.title_on(seen).into(),
+                |file| file.title.as_str().into(),
+            ),
             model_id: self.id,
-            sha256: file.and_then(|file| file.sha256.clone()),
+            sha256: file.and_then(|file| file.sha256.as_deref().map(Arc::from)),
             seen_at: seen.at,
             kind: fit.kind(),
         }
@@ -381,5 +386,6 @@ impl FileOnServer {
     }
 }
 
+mod on_server;
 #[cfg(test)]
 mod tests;

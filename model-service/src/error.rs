@@ -47,6 +47,18 @@ pub enum ModelError {
         /// The server's alias.
         server: String,
     },
+    /// A file of the library that is of the model has another hash.
+    #[error(
+        "the file {path:?} of model {model_id} in root {root:?} was hashed and has another hash; remove the file or leave the hash out"
+    )]
+    HashContradictedByLibrary {
+        /// The model's id.
+        model_id: i64,
+        /// The root's name.
+        root: String,
+        /// The file beneath the root.
+        path: String,
+    },
     /// The model has as many aliases as it can.
     #[error("model {model_id} has {limit} aliases already")]
     AliasLimit {

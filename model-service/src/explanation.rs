@@ -55,6 +55,12 @@ fn why_many(reference: &Reference, may_fit: &MayFit, ids: &[i64]) -> Vec<String>
         .iter()
         .filter(|model| ids.contains(&model.id));
     let hows = known.map(|model| how(model, reference));
+    if ids.is_empty() {
+        let more = "None of those that were looked at fits, but more models were found under a \
+                    part of the name, so that another one may: name it by its whole path, an \
+                    alias or its SHA-256.";
+        return vec![more.to_owned()];
+    }
     if ids.len() == 1 {
         let fits = listed(hows, "fits best", "fit best");
         let more = "But more models were found under a part of the name than were looked at, so \

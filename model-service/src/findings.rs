@@ -168,8 +168,8 @@ fn kept_words(words: Vec<String>) -> Vec<String> {
 /// Which of the findings are written, at most one of a field: the first that was found, where the
 /// field is empty. What Civitai says also takes the place of what Civitai said before.
 ///
-/// `present` holds the fields that have a value, with who said it where that is known, and those
-/// that somebody emptied by hand.
+/// `present` holds the fields that are not free, with who said them where that is known; one that
+/// somebody emptied by hand is free again.
 pub fn fill(present: &BTreeMap<Field, Option<Source>>, found: Vec<Finding>) -> Vec<Finding> {
     let mut taken = BTreeSet::new();
     let mut written = found;

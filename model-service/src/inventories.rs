@@ -71,10 +71,12 @@ impl Inventories {
         if let Some(answer) = known {
             return Ok(answer);
         }
+        let inventories = stand.map(|stand| self.remembered.inventories(stand));
         let (question, answer) = self
             .ledger
             .read("check_availability", move |connection| {
-                let answer = check::check(connection, &question, freshness)?;
+                let inventories = inventories.unwrap_or_default();
+                let answer = check::check(connection, &question, &inventories, freshness)?;
                 Ok((question, answer))
             })
             .await?;
@@ -243,11 +245,13 @@ fn get(
 }
 
 /// Whether an inventory was taken over before and is to change nothing. A full
-/// one that comes again while the one before is in doubt is the second look.
+/// one that finds the same anew while the one before is in doubt is the second
+/// look; one that is only sent again is not.
 fn is_repetition(update: &InventoryUpdate, on_file: &Inventory, now: DateTime<Utc>) -> bool {
+    let looked_at = update.looked_at(now);
     let is_full = update.mode == InventoryMode::Full;
     on_file.generation == update.generation
-        && !(is_full && inventory::is_second_look(on_file.doubted_since, now))
+        && !(is_full && inventory::is_second_look(on_file.doubted_since, looked_at))
 }
 
 fn accept(

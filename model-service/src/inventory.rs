@@ -9,6 +9,8 @@ mod registry;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use crate::model::{AutoV2, ModelKind, Sha256};
 use crate::names;
 
@@ -110,7 +112,7 @@ impl ListedModel {
         if self.path.is_empty() {
             title_item_key(self.kind, self.bare_title())
         } else {
-            format!("{}:path:{}", self.kind.as_str(), self.path)
+            path_item_key(self.kind, &self.path)
         }
     }
 
@@ -127,6 +129,11 @@ impl ListedModel {
             self.alias.clone()
         }
     }
+}
+
+/// The [`ListedModel::item_key`] of a file at a path.
+pub fn path_item_key(kind: ModelKind, path: &str) -> String {
+    format!("{}:path:{path}", kind.as_str())
 }
 
 /// The [`ListedModel::item_key`] of a file whose path is not known.
@@ -165,6 +172,8 @@ pub struct InventoryUpdate {
     pub generation: String,
     /// Full or delta.
     pub mode: InventoryMode,
+    /// When the server was asked, when that is known.
+    pub listed_at: Option<DateTime<Utc>>,
     /// Models, by [`ListedModel::item_key`].
     pub models: BTreeMap<String, Change<ListedModel>>,
     /// Assets; `false` means gone.
@@ -178,9 +187,15 @@ impl InventoryUpdate {
             server,
             generation,
             mode,
+            listed_at: None,
             models: BTreeMap::new(),
             assets: BTreeMap::new(),
         }
+    }
+
+    /// When the server was asked, of one that arrives `now`.
+    pub fn looked_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.listed_at.unwrap_or(now)
     }
 
     /// Adds a model.

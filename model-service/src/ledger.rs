@@ -110,8 +110,8 @@ impl Ledger {
         self.changed.subscribe()
     }
 
-    /// Names the state of the database, of this process only; absent while a
-    /// change is under way. What was read after this was asked, and before a
+    /// Names the state of what references are answered from, of this process
+    /// only; absent while a change is under way. What was read after this was asked, and before a
     /// change began, is what a read finds for as long as the answer is the same:
     /// a change that was answered, or that watchers were told of, makes it
     /// another one.
@@ -121,7 +121,35 @@ impl Ledger {
     }
 
     /// Runs a change; its events are on disk with it, or neither is.
-    pub(crate) async fn change<T, F>(&self, name: &'static str, mut f: F) -> Result<T, ModelError>
+    pub(crate) async fn change<T, F>(&self, name: &'static str, f: F) -> Result<T, ModelError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Connection, DateTime<Utc>) -> Result<Changed<T>, ModelError> + Send + 'static,
+    {
+        let stand = Arc::clone(&self.stand);
+        self.run(name, move || Some(UnderWay::begin(&stand)), f)
+            .await
+    }
+
+    /// Runs a change of nothing that a reference is answered from: no hash, no
+    /// name, no file, nothing of what is where. Nobody is told, and what is
+    /// remembered holds.
+    pub(crate) async fn note<T, F>(&self, name: &'static str, mut f: F) -> Result<T, ModelError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Connection, DateTime<Utc>) -> Result<T, ModelError> + Send + 'static,
+    {
+        let silent =
+            move |connection: &mut Connection, now| Ok(Changed::silent(f(connection, now)?));
+        self.run(name, || None, silent).await
+    }
+
+    async fn run<T, F>(
+        &self,
+        name: &'static str,
+        begin: impl FnOnce() -> Option<UnderWay> + Send + 'static,
+        mut f: F,
+    ) -> Result<T, ModelError>
     where
         T: Send + 'static,
         F: FnMut(&mut Connection, DateTime<Utc>) -> Result<Changed<T>, ModelError> + Send + 'static,
@@ -131,11 +159,10 @@ impl Ledger {
             clock,
             changed,
             events_kept,
-            stand,
             ..
         } = self.clone();
         let change = async move {
-            let under_way = UnderWay::begin(&stand);
+            let under_way = begin();
             let (answer, told) = database
                 .write(name, move |connection| {
                     let now = clock.now();
@@ -173,3 +200,6 @@ impl Ledger {
         self.database.read(name, f).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,10 @@ use crate::store;
 use found::ScannedRoot;
 use roots::Root;
 
+/// Largest file that is hashed or downloaded, in bytes; what says that it has more has no content
+/// to speak of.
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 40;
+
 /// The kinds of operations whose work is that of the library.
 const KINDS: &[OperationKind] = &[
     OperationKind::Scan,

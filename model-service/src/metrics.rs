@@ -15,6 +15,9 @@ struct StateLabels {
     state: &'static str,
 }
 
+/// What an answer can be, as labels.
+const STATES: [&str; 5] = ["available", "stale", "missing", "unknown", "ambiguous"];
+
 /// The figures. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics {
@@ -50,7 +53,9 @@ impl ModelMetrics {
         metrics
     }
 
+    /// Counts first and adds then: the counters are shared by all callers.
     pub(crate) fn checked(&self, servers: &[ServerPresence]) {
+        let mut counts = STATES.map(|state| (state, 0));
         for presence in servers.iter().flat_map(|server| &server.presences) {
             let state = match presence {
                 Presence::Seen(found) if found.stale => "stale",
@@ -59,7 +64,13 @@ impl ModelMetrics {
                 Presence::Unknown => "unknown",
                 Presence::Ambiguous(_) => "ambiguous",
             };
-            self.answers.get_or_create(&StateLabels { state }).inc();
+            for (_, count) in counts.iter_mut().filter(|(known, _)| *known == state) {
+                *count += 1;
+            }
+        }
+        for (state, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            let answers = self.answers.get_or_create(&StateLabels { state });
+            answers.inc_by(count);
         }
     }
 

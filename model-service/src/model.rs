@@ -276,6 +276,42 @@ impl Model {
         let created_s = self.created_at.map_or(0, |time| time.timestamp());
         format!("{created_s:x}-{}", self.revision)
     }
+
+    /// The bytes of the texts that can be long: less than the whole takes.
+    pub fn text_bytes(&self) -> usize {
+        let Details {
+            description,
+            activation_text,
+            preferred_weight: _,
+            negative_text,
+            notes,
+            sd_version: _,
+        } = &self.facts.details;
+        let civitai = &self.facts.civitai;
+        let texts = [
+            description,
+            activation_text,
+            negative_text,
+            notes,
+            &civitai.version_description,
+        ];
+        let texts = texts.into_iter().flatten().map(String::len);
+        let words = civitai.trained_words.iter().map(String::len);
+        let aliases = self.aliases.iter().map(|alias| alias.alias_path.len());
+        let files = self.files.iter().map(|file| file.path.len());
+        texts.chain(words).chain(aliases).chain(files).sum()
+    }
+
+    /// Takes away its long texts and its trigger words.
+    pub fn leave_out_long_texts(&mut self) {
+        let details = &mut self.facts.details;
+        details.description = None;
+        details.activation_text = None;
+        details.negative_text = None;
+        details.notes = None;
+        self.facts.civitai.version_description = None;
+        self.facts.civitai.trained_words = Vec::new();
+    }
 }
 
 /// Another path or name for a model.

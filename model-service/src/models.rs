@@ -1,27 +1,30 @@
 //! Owns what can be asked about the registry: models, aliases, and what
 //! references stand for. It does not know the wire.
 
+mod resolve;
 mod touch;
 mod update;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use service_kit::page::PAGE_BYTES_MAX;
 
-use crate::availability;
 use crate::error::ModelError;
 use crate::events::NewEvent;
-use crate::explanation;
 use crate::ledger::{Changed, Ledger};
 use crate::model::{Facet, Model, ModelAlias, ModelFilter, NewModel};
-use crate::reference::{MatchKind, Reference};
 use crate::request_id::{KnownRequest, RequestId};
 use crate::store::{self, Connection};
 
+pub use resolve::{Resolution, Resolved};
 pub use touch::{ModelUse, Touched, UsedModel};
 
 /// Most aliases of one model.
 pub const ALIASES_MAX: usize = 1000;
+
+/// Rows of models that are read at a time, each of some 400 KiB at most.
+const READ_AT_ONCE: usize = 50;
 
 /// The registry of models.
 #[derive(Debug, Clone)]
@@ -36,26 +39,6 @@ pub enum View {
     Basic,
     /// Everything.
     Full,
-}
-
-/// What a reference stands for, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolution {
-    /// What it stands for.
-    pub resolved: Resolved,
-    /// What was compared with what, and why that came of it, in a few sentences.
-    pub explanation: String,
-}
-
-/// What a reference stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resolved {
-    /// Nothing.
-    None,
-    /// One model.
-    One(Box<Model>, MatchKind),
-    /// Several: the first of them.
-    Many(Vec<Model>),
 }
 
 impl Models {
@@ -109,7 +92,8 @@ impl Models {
             .await
     }
 
-    /// At most `limit` models after the id `after`, by id.
+    /// At most `limit` models after the id `after`, by id. Fewer when they say so
+    /// much that they fill a page already, with one of them at least beyond it.
     ///
     /// # Errors
     /// Those of the database.
@@ -122,8 +106,18 @@ impl Models {
     ) -> Result<Vec<Model>, ModelError> {
         self.ledger
             .read("list_models", move |connection| {
-                let mut models = store::models::list(connection, &filter, after, limit)?;
-                complete(connection, &mut models, view)?;
+                let ids = store::filtered::ids(connection, &filter, after, limit)?;
+                let (mut models, mut bytes) = (Vec::new(), 0);
+                for some in ids.chunks(READ_AT_ONCE) {
+                    let mut more = store::models::by_ids(connection, some)?;
+                    complete(connection, &mut more, view)?;
+                    bytes += more.iter().map(Model::text_bytes).sum::<usize>();
+                    models.extend(more);
+                    // What is counted is less than what is sent.
+                    if bytes > PAGE_BYTES_MAX && models.len() > 1 {
+                        break;
+                    }
+                }
                 Ok(models)
             })
             .await
@@ -154,18 +148,6 @@ impl Models {
                     return Err(ModelError::ModelNotFound(id));
                 }
                 Ok(Changed::with((), NewEvent::registry(Some(id))))
-            })
-            .await
-    }
-
-    /// What each reference stands for, wherever the models are, and why.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn resolve(&self, references: Vec<Reference>) -> Result<Vec<Resolution>, ModelError> {
-        self.ledger
-            .read("resolve_models", move |connection| {
-                resolve(connection, &references)
             })
             .await
     }
@@ -321,30 +303,4 @@ fn complete(
         }
     }
     Ok(())
-}
-
-fn resolve(
-    connection: &mut Connection,
-    references: &[Reference],
-) -> Result<Vec<Resolution>, ModelError> {
-    let may_fit = store::lookup::may_fit(connection, references)?;
-    let mut resolutions = Vec::with_capacity(references.len());
-    for (reference, may_fit) in references.iter().zip(&may_fit) {
-        let found = availability::resolve(reference, may_fit);
-        let explanation = explanation::explain(reference, may_fit, &found);
-        let resolved = match found {
-            availability::Resolution::None => Resolved::None,
-            availability::Resolution::One(id, kind) => {
-                Resolved::One(Box::new(get(connection, id)?), kind)
-            }
-            availability::Resolution::Many(ids) => {
-                Resolved::Many(store::models::by_ids(connection, &ids)?)
-            }
-        };
-        resolutions.push(Resolution {
-            resolved,
-            explanation,
-        });
-    }
-    Ok(resolutions)
 }

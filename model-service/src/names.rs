@@ -2,6 +2,8 @@
 //! either slash, and with ASCII letters in either case.
 //! It does not know hashes as identities, nor which name outranks which.
 
+use std::borrow::Cow;
+
 use crate::model::AutoV2;
 
 /// Endings that model files have. Forge loads `.safetensors`, `.ckpt` and
@@ -20,6 +22,14 @@ pub const MODEL_ENDINGS: [&str; 7] = [
 /// A name with `/` between folders.
 pub fn with_slashes(name: &str) -> String {
     name.replace('\\', "/")
+}
+
+/// The same, copied only where it has other slashes.
+pub fn slashed(name: &str) -> Cow<'_, str> {
+    match name.contains('\\') {
+        true => Cow::Owned(with_slashes(name)),
+        false => Cow::Borrowed(name),
+    }
 }
 
 /// The form in which names are looked up: `/` between folders, ASCII letters in

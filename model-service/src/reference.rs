@@ -191,6 +191,14 @@ impl Reference {
         }
     }
 
+    /// The whole text as a path, with either slash; none when it has no folder.
+    pub fn paths(&self) -> Vec<String> {
+        match self.text.contains('/') {
+            true => vec![self.text.clone(), self.text.replace('/', "\\")],
+            false => Vec::new(),
+        }
+    }
+
     /// How well a model fits, if at all.
     pub fn fit(&self, candidate: &Candidate<'_>) -> Option<Fit> {
         if self.kind.is_some_and(|kind| kind != candidate.kind) {
@@ -285,11 +293,11 @@ impl Reference {
     }
 
     fn fit_file(&self, names: &FileNames<'_>) -> Option<(Class, Agreement)> {
-        let title = names::with_slashes(names.title);
-        let path = names::with_slashes(names.path);
+        let title = names::slashed(names.title);
+        let path = names::slashed(names.path);
         let bare_title = names::split_title(&title).0;
         let same_title = [self.agrees_with(&title), self.agrees_with(bare_title)];
-        let ends = [bare_title, path.as_str()].map(|whole| self.fit_end(whole));
+        let ends = [bare_title, &*path].map(|whole| self.fit_end(whole));
         let found = [
             same_title
                 .into_iter()
@@ -325,7 +333,7 @@ impl Reference {
         if name.is_empty() {
             return None;
         }
-        let name = names::with_slashes(name);
+        let name = names::slashed(name);
         [&self.text, &self.name]
             .into_iter()
             .filter_map(|asked| names::agree(asked, &name))

@@ -16,7 +16,7 @@ use super::{
     follow::{Follower, Signal},
     forge::{GenerateAnswer, api_login_remedy},
     harvest::{self, Barren},
-    heal, lessons, prevalidate, reconcile,
+    heal, lessons, observe, prevalidate, reconcile,
     room::{self, Full, with_room},
     settle::{self, Elsewhere, Ending},
 };
@@ -168,7 +168,9 @@ async fn drive(context: &Context) -> Option<Ending> {
     if let Some(failure) = prevalidate::check(context).await {
         return Some(Ending::Failed(failure));
     }
-    if context.enter(AttemptPhase::Sending).await == Entered::No {
+    let sending = context.enter(AttemptPhase::Sending);
+    let (entered, ()) = tokio::join!(sending, observe::before_sending(context));
+    if entered == Entered::No {
         return None;
     }
     stop_point::reach(stop_point::AFTER_SENDING).await;

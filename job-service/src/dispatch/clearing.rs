@@ -74,7 +74,7 @@ struct Remains {
     client: ForgeClient,
     ui_mode: bool,
     usage: Usage,
-    /// When the job began that was taken for it, in the server's words; what
+    /// When the job began that is taken for it, in the server's words; what
     /// began at another time is somebody else's. Without ids only.
     job_timestamp: Option<String>,
     /// Its work may still run.
@@ -104,7 +104,8 @@ pub fn begin(context: Context) {
 }
 
 /// The same after an attempt that was given up although this process has never
-/// heard of its server. The caller still holds the server.
+/// heard of its server, or cannot read its row. The caller still holds the
+/// server.
 pub fn begin_unseen(core: &Arc<Core>, attempt: &Attempt) {
     let state = core.board.get(&attempt.server);
     let (Some(state), Some(client)) = (state, core.clients.get(&attempt.server)) else {

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    forge::{ForgeClient, Listing, ProbeFacts, ProbeFailure, ProbeFailureKind},
+    forge::{ForgeClient, ProbeFacts, ProbeFailure, ProbeFailureKind},
     lasting,
 };
 use crate::{
@@ -28,6 +28,10 @@ use crate::{
 
 mod inventory;
 mod listing;
+mod passing;
+
+use listing::Listed;
+use passing::{Due, Passing, Pushed};
 
 /// Requests to look at once that may wait.
 const REQUESTS_MAX: usize = 64;
@@ -53,6 +57,20 @@ struct Calls {
     push: std::sync::atomic::AtomicBool,
 }
 
+impl Calls {
+    fn waiting(&self) -> MutexGuard<'_, Vec<oneshot::Sender<()>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the first `count` of those who wait that they were looked for.
+    fn tell(&self, count: usize) {
+        for sender in self.waiting().drain(..count) {
+            // Who asked may have left.
+            let _ = sender.send(());
+        }
+    }
+}
+
 impl Monitors {
     /// Begins to look after a server; a monitor that it has already ends.
     pub fn start(&self, core: &Arc<Core>, server: &Server) -> Result<(), Error> {
@@ -67,6 +85,8 @@ impl Monitors {
             pushed: None,
             listed: None,
             listing: None,
+            due: Due::No,
+            doubted: None,
             connection: 0,
         };
         let handle = Handle {
@@ -111,11 +131,7 @@ impl Monitors {
             let Some(handle) = running.get(alias) else {
                 return false;
             };
-            let mut waiting = handle
-                .calls
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = handle.calls.waiting();
             if waiting.len() >= REQUESTS_MAX {
                 return false;
             }
@@ -146,12 +162,18 @@ struct Monitor {
     /// The client, or why there is none.
     client: Result<ForgeClient, ProbeFailure>,
     calls: Arc<Calls>,
-    /// The generation that model-service has, and since when.
-    pushed: Option<(String, Duration)>,
+    /// What model-service has.
+    pushed: Option<Pushed>,
     /// When the server was last listed, and how many models it had.
     listed: Option<(Duration, usize)>,
-    /// What it listed then, for a model-service that did not take it.
-    listing: Option<Listing>,
+    /// What it listed then, for a model-service that did not take it; `None`
+    /// while something is known that is newer.
+    listing: Option<Listed>,
+    /// Whether that is to be passed on.
+    due: Due,
+    /// When the server was asked for what model-service doubts, in the time of
+    /// the process.
+    doubted: Option<Duration>,
     /// The connection to model-service that `pushed` belongs to.
     connection: u64,
 }
@@ -159,14 +181,9 @@ struct Monitor {
 impl Monitor {
     async fn run(mut self, stop: CancellationToken) {
         let mut connections = self.core.availability.connections();
+        let mut passing: Option<Passing> = None;
         loop {
-            let waiting: Vec<_> = std::mem::take(
-                &mut *self
-                    .calls
-                    .waiting
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+            let mut asking = self.calls.waiting().len();
             let connection = *connections.borrow_and_update();
             if connection != self.connection {
                 // It may be another process, on another database.
@@ -177,20 +194,38 @@ impl Monitor {
                 () = stop.cancelled() => return,
                 () = self.look() => {}
             }
-            for sender in waiting {
-                // Who asked may have left.
-                let _ = sender.send(());
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.calls.wake.notified() => {}
-                _ = connections.changed() => {}
-                () = self.core.clock.sleep(self.core.pace.probe) => {}
+            let looked_at = self.core.clock.monotonic();
+            loop {
+                if passing.is_none() {
+                    passing = self.pass_on();
+                }
+                if passing.is_none() {
+                    self.calls.tell(std::mem::take(&mut asking));
+                }
+                let answer = tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.calls.wake.notified() => break,
+                    _ = connections.changed() => break,
+                    () = self.core.clock.sleep_until(self.next_look(looked_at)) => break,
+                    answer = Passing::answered(&mut passing) => answer,
+                };
+                if let Some(passing) = passing.take() {
+                    self.passed_on(passing, answer, *connections.borrow());
+                }
             }
         }
     }
 
-    /// One look: the probe, and the inventory when it is due.
+    /// When the next look is due after one at `looked_at`, in the time of the
+    /// process.
+    fn next_look(&self, looked_at: Duration) -> Duration {
+        let probe = looked_at.saturating_add(self.core.pace.probe);
+        // One that has come to nothing waits for its turn as well.
+        let doubted = self.doubt_ends().filter(|end| *end > looked_at);
+        doubted.map_or(probe, |end| end.min(probe))
+    }
+
+    /// One look: the probe, and what the server lists when that is due.
     async fn look(&mut self) {
         let before = self.core.board.get(&self.alias);
         let found = match &self.client {
@@ -211,7 +246,7 @@ impl Monitor {
                     return;
                 }
                 self.list_when_due(&client).await;
-                // Healthy only now, so that its first job finds its models.
+                // Healthy only now, so that its first job finds its lists.
                 self.answered(&facts, now);
                 self.core.hints.wake_dispatcher();
             }

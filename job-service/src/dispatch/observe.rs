@@ -2,11 +2,17 @@
 //! whether the process is still the one it was sent to. Follows nothing and
 //! stops nothing.
 
+use std::time::Duration;
+
 use super::{
     context::Context,
     forge::{CallFailure, ForgeClient, GlobalProgress, TaskState},
+    traces::{Traces, Whose},
 };
 use crate::{hints::Progress, job::AttemptPhase, store::attempts};
+
+/// How long the last look before the request may take.
+const LAST_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// What a server says of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +31,15 @@ pub struct Seen {
 /// Asks the server about the attempt, and notes whether it answered.
 pub async fn observe(context: &Context) -> Result<(Seen, GlobalProgress), CallFailure> {
     let token = context.attempt.token.as_str();
-    let found = ask(&context.client, context.ui_mode, token).await;
+    let mut found = ask(&context.client, context.ui_mode, token).await;
+    if let (false, Ok((seen, global))) = (context.ui_mode, &mut found) {
+        *seen = without_ids(&context.traces, *seen, &global.job_timestamp);
+    }
     let now = context.core.clock.monotonic();
     match &found {
-        Ok((seen, global)) => {
+        Ok((seen, _)) => {
             context.traces.heard();
             context.traces.seen(seen.phase, now);
-            if seen.active {
-                context.traces.began_at(&global.job_timestamp);
-            }
             if seen.alive {
                 note_process(context).await;
             }
@@ -54,7 +60,7 @@ pub async fn ask(
 ) -> Result<(Seen, GlobalProgress), CallFailure> {
     let global = client.progress().await?;
     if !ui_mode {
-        // One job of ours at a time: what runs there is taken for it.
+        // One job of ours at a time: what runs there may be it.
         let alive = !global.is_idle();
         let seen = Seen {
             phase: alive.then(|| phase_at_work(&global)),
@@ -96,18 +102,72 @@ fn phase_at_work(global: &GlobalProgress) -> AttemptPhase {
     }
 }
 
-/// Writes down which process has the attempt, once it is known there: the name
-/// on file is the one of the last probe, and the server may have restarted
-/// since. As well as can be: the attempt matters more.
+/// What was seen of an attempt on a server without ids, as far as it shows whose
+/// work it does.
+fn without_ids(traces: &Traces, seen: Seen, job_timestamp: &str) -> Seen {
+    if !seen.alive {
+        return seen;
+    }
+    match traces.whose(job_timestamp) {
+        Whose::Ours => seen,
+        Whose::Before => Seen {
+            phase: Some(AttemptPhase::Queued),
+            active: false,
+            ..seen
+        },
+        Whose::Unclear => Seen {
+            active: false,
+            ..seen
+        },
+        Whose::Another => Seen {
+            phase: None,
+            alive: false,
+            active: false,
+            over: true,
+        },
+    }
+}
+
+/// The last look before the request goes out: which process gets it, or, where
+/// the server gives no ids, what it works at. One that does not answer in time
+/// is not waited for.
+pub async fn before_sending(context: &Context) {
+    let look = async {
+        if context.ui_mode {
+            return write_process(context).await;
+        }
+        let found = context.client.progress().await;
+        if let Ok(global) = &found {
+            let traces = &context.traces;
+            traces.sent_after(&global.job_timestamp, global.is_idle());
+        }
+        found.is_ok()
+    };
+    if context.core.clock.timeout(LAST_LOOK_MAX, look).await != Ok(true) {
+        tracing::debug!(job.id = %context.job.id, "nothing was seen of the server before the request went out");
+    }
+}
+
+/// Writes down which process has the attempt, once it is known there: the
+/// server may have restarted since the last look before the request.
 async fn note_process(context: &Context) {
-    if context.attempt.server_process.is_none() || !context.traces.is_first_sight() {
-        return;
+    if context.traces.is_first_sight() && !write_process(context).await {
+        context.traces.not_sighted();
+    }
+}
+
+/// Writes down which process the server is, where it has a name and another one
+/// is on file: that is the one of the last probe. As well as can be: the attempt
+/// matters more. Whether the right one is on file now.
+async fn write_process(context: &Context) -> bool {
+    if context.attempt.server_process.is_none() {
+        return true;
     }
     let Ok(Some(process)) = context.client.app_id().await else {
-        return context.traces.not_sighted();
+        return false;
     };
     if Some(&process) == context.attempt.server_process.as_ref() {
-        return;
+        return true;
     }
     let fence = context.attempt.fence();
     let written = context
@@ -117,10 +177,10 @@ async fn note_process(context: &Context) {
             attempts::note_process(conn, &fence, &process)
         })
         .await;
-    if let Err(error) = written {
-        context.traces.not_sighted();
+    if let Err(error) = &written {
         tracing::warn!(job.id = %context.job.id, %error, "the process of an attempt could not be written");
     }
+    written.is_ok()
 }
 
 /// Why the process is another one than the attempt was sent to, if it is.

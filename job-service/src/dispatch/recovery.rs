@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use super::{context::Turn, seat::Seat, settle, supervise};
+use super::{clearing, context::Turn, seat::Seat, settle, supervise};
 use crate::{
     core::Core,
     error::Error,
@@ -118,11 +118,13 @@ pub fn begin(core: &Arc<Core>, attempt: Attempt) {
     Taken::new(core, attempt).begin(core);
 }
 
-/// Every attempt under way, as the database says.
-pub async fn open_attempts(core: &Core) -> Result<Vec<Attempt>, Error> {
+/// Every attempt under way, as the database says. One whose row cannot be read
+/// is ended, unless somebody attends to it: nobody could take it up, and it
+/// would hold its server for ever.
+pub async fn open_attempts(core: &Arc<Core>) -> Result<Vec<Attempt>, Error> {
     let read = settle::until_written(core, "open_attempts", || {
         core.database.read("open_attempts", |conn| {
-            let mut open = Vec::new();
+            let (mut open, mut broken) = (Vec::new(), Vec::new());
             for id in queue::processing(conn)? {
                 match attempts::current(conn, &id) {
                     Ok(Some(attempt)) => open.push(attempt),
@@ -131,14 +133,24 @@ pub async fn open_attempts(core: &Core) -> Result<Vec<Attempt>, Error> {
                     }
                     // One row must not keep the others from being taken up.
                     Err(error @ Error::BrokenRow { .. }) => {
-                        tracing::error!(job.id = %id, %error, "an attempt cannot be read");
+                        let known = attempts::known_by(conn, &id)?;
+                        broken.extend(known.map(|attempt| (attempt, error)));
                     }
                     Err(error) => return Err(error),
                 }
             }
-            Ok::<_, Error>(open)
+            Ok::<_, Error>((open, broken))
         })
     })
     .await;
-    read.unwrap_or(Err(Error::Stopping))
+    let (open, broken) = read.unwrap_or(Err(Error::Stopping))?;
+    for (attempt, error) in broken {
+        tracing::error!(job.id = %attempt.job_id, %error, "an attempt cannot be read");
+        if !core.hints.is_attended(&attempt.job_id) {
+            // It may still run there.
+            clearing::begin_unseen(core, &attempt);
+            settle::unreadable(core, &attempt, &error).await;
+        }
+    }
+    Ok(open)
 }

@@ -128,8 +128,9 @@ pub async fn settle(
     }
 }
 
-/// Ends an attempt whose job cannot be read, so that it does not hold its
-/// server for ever: without its row nothing can be told of what it would be.
+/// Ends an attempt that cannot be read, or whose job cannot, so that it does not
+/// hold its server for ever: without its row nothing can be told of what it would
+/// be.
 pub async fn unreadable(core: &Core, attempt: &Attempt, error: &Error) {
     let failure = Failure::new(
         AttemptOutcome::PermanentError,

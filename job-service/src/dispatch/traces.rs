@@ -1,6 +1,7 @@
 //! What this process knows of an attempt beyond its row: since when its server
-//! is silent, how long it was seen to load and to generate, and what may be
-//! left on the server when the attempt is over. Asks nobody.
+//! is silent, how long it was seen to load and to generate, which work is its
+//! where the server gives no ids, and what may be left on the server when the
+//! attempt is over. Asks nobody.
 
 use std::{
     sync::{
@@ -21,7 +22,31 @@ pub struct Traces {
     sighted: AtomicBool,
     silent_since: Mutex<Option<Duration>>,
     times: Mutex<Times>,
-    job_timestamp: Mutex<Option<String>>,
+    work: Mutex<Work>,
+}
+
+/// When jobs of the server began, in its words.
+#[derive(Debug, Default)]
+struct Work {
+    /// The newest one when the request went out, and whether it was over then.
+    before: Option<(String, bool)>,
+    /// The one that is taken for the attempt: the first that began after that.
+    ours: Option<String>,
+}
+
+/// Whose work a server does that gives no ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The attempt's, unless somebody else's began in the very instant in which
+    /// the request went out, or waited there before it.
+    Ours,
+    /// What ran there when the request went out; the attempt is behind it.
+    Before,
+    /// It began after what was taken for the attempt, which may have been
+    /// somebody else's that waited there before it.
+    Unclear,
+    /// Somebody else's, and the attempt is over.
+    Another,
 }
 
 #[derive(Debug, Default)]
@@ -89,15 +114,35 @@ impl Traces {
         *lock(&self.silent_since) = None;
     }
 
-    /// What a look took for the attempt began then, in the server's words.
-    pub fn began_at(&self, job_timestamp: &str) {
-        *lock(&self.job_timestamp) = Some(job_timestamp.to_owned());
+    /// The request is about to go out: when the server's newest job began, in
+    /// its words, and whether it is over.
+    pub fn sent_after(&self, job_timestamp: &str, is_idle: bool) {
+        lock(&self.work).before = Some((job_timestamp.to_owned(), is_idle));
     }
 
-    /// When what the last look took for it began, in the server's words.
+    /// Whose work a server does that gives no ids, by when it began. One that
+    /// nobody looked at before the request went out shows no more than that it
+    /// works.
+    pub fn whose(&self, job_timestamp: &str) -> Whose {
+        let Work { before, ours } = &mut *lock(&self.work);
+        match (&*ours, &*before) {
+            (Some(ours), _) if ours == job_timestamp => Whose::Ours,
+            (Some(_), Some((_, true))) => Whose::Another,
+            (Some(_), _) => Whose::Unclear,
+            // It says that it begins a job a moment before it says when.
+            (None, Some((before, true))) if before == job_timestamp => Whose::Ours,
+            (None, Some((before, false))) if before == job_timestamp => Whose::Before,
+            (None, _) => {
+                *ours = Some(job_timestamp.to_owned());
+                Whose::Ours
+            }
+        }
+    }
+
+    /// When what is taken for it began, in the server's words.
     #[must_use]
     pub fn job_timestamp(&self) -> Option<String> {
-        lock(&self.job_timestamp).clone()
+        lock(&self.work).ours.clone()
     }
 
     /// A look saw this phase. The time since the look before counts for what
@@ -150,6 +195,37 @@ mod tests {
         traces.seen(Some(AttemptPhase::Generating), at(20));
         traces.seen(None, at(22));
         assert_eq!(traces.times_ms(), (Some(4000), Some(3000)));
+    }
+
+    #[test]
+    fn on_an_idle_server_what_begins_next_is_ours_and_what_follows_is_not() {
+        let traces = Traces::default();
+        traces.sent_after("1", true);
+        assert_eq!(traces.whose("1"), Whose::Ours, "it does not say when yet");
+        assert_eq!(traces.whose("2"), Whose::Ours);
+        assert_eq!(traces.whose("2"), Whose::Ours);
+        assert_eq!(traces.whose("3"), Whose::Another);
+        assert_eq!(traces.job_timestamp().as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn behind_the_work_of_somebody_else_nothing_is_called_over() {
+        let traces = Traces::default();
+        traces.sent_after("1", false);
+        assert_eq!(traces.whose("1"), Whose::Before);
+        assert_eq!(traces.job_timestamp(), None);
+        assert_eq!(traces.whose("2"), Whose::Ours);
+        // That may have waited there before ours.
+        assert_eq!(traces.whose("3"), Whose::Unclear);
+        assert_eq!(traces.job_timestamp().as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn where_nobody_looked_before_nothing_is_called_over() {
+        let traces = Traces::default();
+        assert_eq!(traces.whose("1"), Whose::Ours);
+        assert_eq!(traces.whose("2"), Whose::Unclear);
+        assert_eq!(traces.whose("1"), Whose::Ours);
     }
 
     #[test]

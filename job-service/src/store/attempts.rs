@@ -205,6 +205,47 @@ pub fn current(conn: &mut SqliteConnection, job_id: &str) -> Result<Option<Attem
         .transpose()
 }
 
+/// What the columns by which it is known say of the attempt of a job that is
+/// under way, for one whose others cannot be read: enough to end it.
+pub fn known_by(conn: &mut SqliteConnection, job_id: &str) -> Result<Option<Attempt>, Error> {
+    let row: Option<(i32, i32, String, String, Option<String>)> = job_attempts::table
+        .filter(job_attempts::job_id.eq(job_id))
+        .filter(job_attempts::ended_at.is_null())
+        .select((
+            job_attempts::number,
+            job_attempts::run,
+            job_attempts::token,
+            job_attempts::server_alias,
+            job_attempts::server_process,
+        ))
+        .first(conn)
+        .optional()?;
+    let known = |(number, run, token, server, server_process)| Attempt {
+        job_id: job_id.to_owned(),
+        number,
+        run,
+        token,
+        server,
+        server_process,
+        phase: AttemptPhase::OutcomeUnknown,
+        outcome: None,
+        spent: true,
+        claimed_at: DateTime::UNIX_EPOCH,
+        sent_at: None,
+        ended_at: None,
+        error_code: None,
+        http_status: None,
+        message: None,
+        models: Vec::new(),
+        last_phase: None,
+        loading_ms: None,
+        generating_ms: None,
+        possible_repeat: false,
+        recoveries: 0,
+    };
+    Ok(row.map(known))
+}
+
 /// The newest attempt of a job.
 pub fn newest(conn: &mut SqliteConnection, job_id: &str) -> Result<Option<Attempt>, Error> {
     Ok(of_job(conn, job_id, 1)?.pop())

@@ -170,7 +170,7 @@ fn to_presence(presence: Presence) -> wire::ReferenceAvailability {
                 sha256,
                 seen_at,
                 kind,
-            } = *found;
+            } = found;
             wire::ReferenceAvailability {
                 state: if stale {
                     State::Stale
@@ -178,9 +178,9 @@ fn to_presence(presence: Presence) -> wire::ReferenceAvailability {
                     State::Available
                 }
                 .into(),
-                title,
+                title: title.as_ref().to_owned(),
                 model_id: model_id.to_string(),
-                sha256: sha256.unwrap_or_default(),
+                sha256: sha256.as_deref().unwrap_or_default().to_owned(),
                 seen_time: to_time(seen_at),
                 r#match: to_match(kind),
                 candidates: Vec::new(),

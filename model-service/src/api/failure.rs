@@ -40,6 +40,13 @@ impl From<ModelError> for Failure {
                 Self::precondition("HASH_CONTRADICTED", format!("models/{model_id}"), text)
                     .with_metadata("server", server)
             }
+            ModelError::HashContradictedByLibrary {
+                model_id,
+                root,
+                path,
+            } => Self::precondition("HASH_CONTRADICTED", format!("models/{model_id}"), text)
+                .with_metadata("root", root)
+                .with_metadata("path", path),
             ModelError::AliasLimit { model_id, .. } => {
                 Self::exhausted("ALIAS_LIMIT", format!("models/{model_id}"), text, None)
             }

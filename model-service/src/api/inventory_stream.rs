@@ -4,9 +4,10 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
-use service_kit::clock::Clock;
+use service_kit::clock::{self, Clock};
 use service_kit::status::{Failure, Violations};
 use stablequeue_proto::models::v1 as wire;
 use tonic::Status;
@@ -33,6 +34,9 @@ const NEEDED_ASSETS_MAX: usize = 64;
 /// Longest path on a server, in bytes.
 const PATH_BYTES_MAX: usize = 4096;
 
+/// How far the clock that a listing is dated by may be ahead of this one.
+const LISTED_AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
+
 type Incoming = Result<wire::SyncServerInventoryRequest, Status>;
 
 /// Reads a whole inventory. Violations are those of one message at once.
@@ -58,7 +62,11 @@ pub(super) async fn read(
         match (message.part, &mut update) {
             (Some(Part::Header(header)), None) => {
                 expected = header.item_count;
-                update = Some(read_header(&mut violations.at("header"), header));
+                update = Some(read_header(
+                    &mut violations.at("header"),
+                    header,
+                    clock.now(),
+                ));
             }
             (Some(Part::Items(part)), Some(update)) => {
                 items += part.items.len();
@@ -97,13 +105,18 @@ fn too_large(what: String) -> Failure {
     Failure::exhausted("INVENTORY_TOO_LARGE", "inventory", what, None)
 }
 
-fn read_header(violations: &mut Violations, header: wire::InventoryHeader) -> InventoryUpdate {
+fn read_header(
+    violations: &mut Violations,
+    header: wire::InventoryHeader,
+    now: DateTime<Utc>,
+) -> InventoryUpdate {
     let wire::InventoryHeader {
         server,
         generation,
         mode,
         base_generation,
         item_count,
+        list_time,
     } = header;
     request::server(violations, "server", &server);
     text(
@@ -142,7 +155,33 @@ fn read_header(violations: &mut Violations, header: wire::InventoryHeader) -> In
             InventoryMode::Full
         }
     };
-    InventoryUpdate::new(server, generation, mode)
+    InventoryUpdate {
+        listed_at: list_time.and_then(|time| read_list_time(violations, &time, now)),
+        ..InventoryUpdate::new(server, generation, mode)
+    }
+}
+
+/// One that lies in the future would keep what it lacks in doubt until then.
+fn read_list_time(
+    violations: &mut Violations,
+    time: &prost_types::Timestamp,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let Some(listed_at) = clock::from_timestamp(time) else {
+        violations.add("list_time", "is not a time of the years 1 to 9999");
+        return None;
+    };
+    if listed_at.signed_duration_since(now) > LISTED_AHEAD_MAX {
+        violations.add(
+            "list_time",
+            format!(
+                "is more than {} minutes ahead of this service's clock; set the clocks right",
+                LISTED_AHEAD_MAX.num_minutes()
+            ),
+        );
+        return None;
+    }
+    Some(listed_at)
 }
 
 fn read_items(

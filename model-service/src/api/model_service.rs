@@ -53,13 +53,16 @@ fn to_resolution(reference: wire::ModelReference, resolution: Resolution) -> wir
         Resolved::None => bare,
         Resolved::One(model, kind) => wire::ModelResolution {
             r#match: convert::to_match(kind),
-            model: Some(model_view::to_model(*model)),
+            model: Some(model_view::to_model(Arc::unwrap_or_clone(model))),
             ..bare
         },
-        Resolved::Many(models) => wire::ModelResolution {
-            candidates: models.into_iter().map(model_view::to_model).collect(),
-            ..bare
-        },
+        Resolved::Many(models) => {
+            let models = models.into_iter().map(Arc::unwrap_or_clone);
+            wire::ModelResolution {
+                candidates: models.map(model_view::to_model).collect(),
+                ..bare
+            }
+        }
     }
 }
 
@@ -202,8 +205,11 @@ impl ModelService for ModelApi {
         let mut answer = wire::ResolveModelsResponse {
             resolutions: resolutions.collect(),
         };
-        if answer.encoded_len() > PAGE_BYTES_MAX {
-            model_view::leave_out_long_texts(&mut answer.resolutions);
+        for leave_out in model_view::LEFT_OUT {
+            if answer.encoded_len() <= PAGE_BYTES_MAX {
+                break;
+            }
+            answer.resolutions.iter_mut().for_each(leave_out);
         }
         Ok(Response::new(answer))
     }

@@ -168,24 +168,48 @@ pub(super) fn to_facet(Facet { field, counts }: Facet) -> wire::ModelFacet {
     }
 }
 
-/// Takes away what is long of the models in an answer that would be larger than clients receive.
-pub(super) fn leave_out_long_texts(resolutions: &mut [wire::ModelResolution]) {
-    for resolution in resolutions {
-        for model in resolution
-            .model
-            .iter_mut()
-            .chain(&mut resolution.candidates)
-        {
-            model.description = String::new();
-            model.activation_text = String::new();
-            model.negative_text = String::new();
-            model.notes = String::new();
-            if let Some(civitai) = &mut model.civitai {
-                civitai.version_description = String::new();
-                civitai.trained_words = Vec::new();
-            }
+/// What is left out of an answer that would be larger than clients receive, one after the other:
+/// long texts, all but the identity of candidates, all but their ids, all but the id of models.
+pub(super) const LEFT_OUT: [fn(&mut wire::ModelResolution); 4] = [
+    |resolution| {
+        let candidates = &mut resolution.candidates;
+        for model in resolution.model.iter_mut().chain(candidates) {
+            leave_out_long_texts(model);
         }
+    },
+    |resolution| resolution.candidates.iter_mut().for_each(leave_identity),
+    |resolution| resolution.candidates.iter_mut().for_each(leave_id),
+    |resolution| resolution.model.iter_mut().for_each(leave_id),
+];
+
+fn leave_out_long_texts(model: &mut wire::Model) {
+    model.description = String::new();
+    model.activation_text = String::new();
+    model.negative_text = String::new();
+    model.notes = String::new();
+    if let Some(civitai) = &mut model.civitai {
+        civitai.version_description = String::new();
+        civitai.trained_words = Vec::new();
     }
+}
+
+fn leave_identity(model: &mut wire::Model) {
+    let whole = std::mem::take(model);
+    *model = wire::Model {
+        model_id: whole.model_id,
+        name: whole.name,
+        r#type: whole.r#type,
+        local_path: whole.local_path,
+        hash_sha256: whole.hash_sha256,
+        ..wire::Model::default()
+    };
+}
+
+fn leave_id(model: &mut wire::Model) {
+    *model = wire::Model {
+        model_id: std::mem::take(&mut model.model_id),
+        ..wire::Model::default()
+    };
 }
 
 /// A file of the library.

@@ -220,18 +220,20 @@ pub fn chosen<'a>(
 }
 
 /// The answer of a look-up in bulk: versions without a usable file are null in it, and one is
-/// there for each of its files that match.
+/// there for each of its files that match. `None` when there are versions and none can be read.
 pub(super) fn versions(json: Value) -> Option<Vec<Version>> {
     let Value::Array(list) = json else {
         return None;
     };
+    let any = list.iter().any(|version| !version.is_null());
     let mut seen = HashSet::new();
     let versions = list.into_iter().filter_map(Version::read);
     let once = versions.filter(|version| seen.insert(version.id.clone()));
-    Some(once.collect())
+    let versions: Vec<Version> = once.collect();
+    (!any || !versions.is_empty()).then_some(versions)
 }
 
-/// The answer of a look-up of ids.
+/// The answer of a look-up of ids; `None` when there are rows and none can be read.
 pub(super) fn known_hashes(json: Value) -> Option<Vec<KnownHash>> {
     let list = json.as_array()?;
     let read = |row: &Value| {
@@ -240,5 +242,6 @@ pub(super) fn known_hashes(json: Value) -> Option<Vec<KnownHash>> {
             version_id: id_text(row.get("modelVersionId")?)?,
         })
     };
-    Some(list.iter().filter_map(read).collect())
+    let known: Vec<KnownHash> = list.iter().filter_map(read).collect();
+    (list.is_empty() || !known.is_empty()).then_some(known)
 }

@@ -21,6 +21,7 @@ fn model(id: i64, path: &str) -> KnownModel {
         aliases: Vec::new(),
         seen_on: Vec::new(),
         files: Vec::new(),
+        hashed_at: None,
     }
 }
 

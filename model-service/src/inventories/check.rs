@@ -1,6 +1,9 @@
 //! Owns how CheckAvailability is answered from the database. It does not
 //! remember (`remembered.rs`) and does not decide what fits (`availability.rs`).
 
+use std::sync::Arc;
+
+use super::remembered::Inventories;
 use super::{ANSWERS_MAX, SERVERS_MAX};
 use crate::availability::{self, AssetPresence, Freshness, Inventory, Presence};
 use crate::error::ModelError;
@@ -25,17 +28,22 @@ pub struct ServerPresence {
     /// The server's alias.
     pub server: String,
     /// Its last inventory, if there is one.
-    pub inventory: Option<Inventory>,
+    pub inventory: Option<Arc<Inventory>>,
     /// One for each reference, in its order.
     pub presences: Vec<Presence>,
     /// One for each asset, in its order.
     pub assets: Vec<AssetPresence>,
 }
 
-/// Answers a question in one state of the database.
+/// A server that is asked, and its last inventory.
+type Asked = (String, Option<Arc<Inventory>>);
+
+/// Answers a question in one state of the database, as far as the inventories
+/// are not known already.
 pub(super) fn check(
     connection: &mut Connection,
     question: &Question,
+    known: &Inventories,
     freshness: Freshness,
 ) -> Result<Vec<ServerPresence>, ModelError> {
     let Question {
@@ -43,7 +51,7 @@ pub(super) fn check(
         assets,
         servers,
     } = question;
-    let asked = inventories(connection, servers)?;
+    let asked = inventories(connection, servers, known)?;
     if references.len().saturating_mul(asked.len()) > ANSWERS_MAX {
         return Err(ModelError::TooManyAnswers {
             references: references.len(),
@@ -64,7 +72,7 @@ pub(super) fn check(
         } else {
             let there = Assets::new(store::assets::of_server(connection, &server)?);
             let presence =
-                |asset| AssetPresence::of(there.have(asset), inventory.as_ref(), freshness);
+                |asset| AssetPresence::of(there.have(asset), inventory.as_deref(), freshness);
             assets.iter().map(presence).collect()
         };
         answers.push(ServerPresence {
@@ -80,15 +88,19 @@ pub(super) fn check(
 fn inventories(
     connection: &mut Connection,
     servers: &[String],
-) -> Result<Vec<(String, Option<Inventory>)>, ModelError> {
+    known: &Inventories,
+) -> Result<Vec<Asked>, ModelError> {
     if servers.is_empty() {
         let all = store::inventories::list(connection, "", SERVERS_MAX)?;
-        let with_name = |known: Inventory| (known.server.clone(), Some(known));
+        let with_name = |known: Inventory| (known.server.clone(), Some(Arc::new(known)));
         return Ok(all.into_iter().map(with_name).collect());
     }
     let mut asked = Vec::with_capacity(servers.len());
     for server in servers {
-        let inventory = store::inventories::get(connection, server)?;
+        let inventory = match known.get(server) {
+            Some(known) => known.clone(),
+            None => store::inventories::get(connection, server)?.map(Arc::new),
+        };
         asked.push((server.clone(), inventory));
     }
     Ok(asked)

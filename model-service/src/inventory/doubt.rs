@@ -11,8 +11,8 @@ use crate::model::ModelKind;
 use crate::names;
 
 /// How long after the look that lacked much another one counts as a second
-/// look. An answer that was lost makes its caller send the same one again
-/// sooner than that.
+/// look. Looks are told apart by when they were taken, not by when they arrive:
+/// a caller whose answer was lost sends the same look again, however late.
 pub const SECOND_LOOK_AFTER: TimeDelta = TimeDelta::seconds(5);
 
 /// Fewer files of one kind than this can go at once, as long as the server lists
@@ -30,9 +30,10 @@ pub(super) struct Verdict<'a> {
     pub(super) kept: Vec<&'a FileRow>,
 }
 
-/// Whether a look at `now` may confirm what one at `since` lacked.
-pub fn is_second_look(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
-    since.is_some_and(|since| now.signed_duration_since(since) >= SECOND_LOOK_AFTER)
+/// Whether a look that was taken at `looked_at` may confirm what one of `since`
+/// lacked.
+pub fn is_second_look(since: Option<DateTime<Utc>>, looked_at: DateTime<Utc>) -> bool {
+    since.is_some_and(|since| looked_at.signed_duration_since(since) >= SECOND_LOOK_AFTER)
 }
 
 /// Decides about every file that `update` does not list. `is_listed` says
@@ -41,7 +42,7 @@ pub(super) fn weigh<'a>(
     update: &InventoryUpdate,
     files: &'a [FileRow],
     is_listed: impl Fn(i64) -> bool,
-    now: DateTime<Utc>,
+    looked_at: DateTime<Utc>,
 ) -> Verdict<'a> {
     let mut verdict = Verdict::default();
     let unlisted = files
@@ -68,7 +69,7 @@ pub(super) fn weigh<'a>(
             verdict.gone.push(row);
         } else if row.doubted_since.is_none() {
             fresh.entry(row.file.kind).or_default().push(row);
-        } else if is_second_look(row.doubted_since, now) {
+        } else if is_second_look(row.doubted_since, looked_at) {
             verdict.gone.push(row);
         } else {
             verdict.doubted.push(row);

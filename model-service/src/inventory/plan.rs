@@ -98,8 +98,8 @@ pub struct Plan {
     pub was_available: BTreeMap<i64, Option<String>>,
 }
 
-/// Decides what `update` changes when it is looked at `now`.
-pub fn plan(update: &InventoryUpdate, before: Before, now: DateTime<Utc>) -> Plan {
+/// Decides what `update` changes. It was taken at `looked_at`.
+pub fn plan(update: &InventoryUpdate, before: Before, looked_at: DateTime<Utc>) -> Plan {
     let Before {
         files,
         doubted_since,
@@ -111,12 +111,12 @@ pub fn plan(update: &InventoryUpdate, before: Before, now: DateTime<Utc>) -> Pla
     let mut plan = Plan::default();
     let mut names = plan.place(update, &files, &mut registry);
     let is_listed = |id| names.contains_key(&registry.now(id));
-    let verdict = doubt::weigh(update, &files, is_listed, now);
+    let verdict = doubt::weigh(update, &files, is_listed, looked_at);
     for row in verdict.kept.iter().chain(&verdict.doubted) {
         let titles = names.entry(registry.now(row.model_id)).or_default();
         titles.push(row.file.title.clone());
     }
-    plan.judge(&verdict, &registry, now);
+    plan.judge(&verdict, &registry, looked_at);
     for (id, title) in available {
         plan.was_available.entry(registry.now(id)).or_insert(title);
     }
@@ -132,10 +132,10 @@ pub fn plan(update: &InventoryUpdate, before: Before, now: DateTime<Utc>) -> Pla
     if update.mode != InventoryMode::Full {
         // A model that is on the server without a file of ours stays.
         plan.available.extend(without_file);
-    } else if update.models.is_empty() && !doubt::is_second_look(doubted_since, now) {
+    } else if update.models.is_empty() && !doubt::is_second_look(doubted_since, looked_at) {
         // Those cannot be marked one by one; the inventory as a whole is.
         if !without_file.is_empty() {
-            let since = doubted_since.unwrap_or(now);
+            let since = doubted_since.unwrap_or(looked_at);
             plan.doubted_since = Some(plan.doubted_since.map_or(since, |one| one.min(since)));
         }
         plan.doubted_count += without_file.len();
@@ -201,7 +201,7 @@ impl Plan {
     }
 
     /// Takes in what becomes of the files that are not listed.
-    fn judge(&mut self, verdict: &Verdict<'_>, registry: &Registry, now: DateTime<Utc>) {
+    fn judge(&mut self, verdict: &Verdict<'_>, registry: &Registry, looked_at: DateTime<Utc>) {
         for row in &verdict.gone {
             self.gone_files.push((row.id, registry.now(row.model_id)));
         }
@@ -214,7 +214,7 @@ impl Plan {
                 self.doubted_files.push(row.id);
             }
             doubted.insert(registry.now(row.model_id));
-            let since = row.doubted_since.unwrap_or(now);
+            let since = row.doubted_since.unwrap_or(looked_at);
             self.doubted_since = Some(self.doubted_since.map_or(since, |one| one.min(since)));
         }
         self.doubted_count = doubted.len();

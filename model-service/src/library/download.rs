@@ -82,9 +82,8 @@ impl Library {
         asked: DownloadAsked,
         steps: Steps,
     ) -> Result<OperationResult, Unfinished> {
-        let roots = self.chosen(std::slice::from_ref(&asked.root));
-        let root = roots.map_err(Failure::from)?.swap_remove(0);
-        // A row may be of an earlier release, with other rules.
+        // A row may be of an earlier release, with other rules. Nothing of it is looked for then:
+        // the name of what grows would lead elsewhere as well.
         let named = asked.filename.as_deref().is_none_or(name::is_allowed_model);
         if !named || !name::is_allowed_folder(&asked.folder) {
             let text = "the folder or file name of the download is not allowed; start another one";
@@ -92,8 +91,25 @@ impl Library {
         }
         let of_version = format!("civitai-{}", asked.version_id);
         let part = asked.filename.as_deref().unwrap_or(&of_version);
+        let part = name::of_part(part, &steps.operation_id());
+        let roots = self.chosen(std::slice::from_ref(&asked.root));
+        let root = match roots {
+            Ok(mut roots) => roots.swap_remove(0),
+            Err(error) => {
+                // Where it was is not known any more, and not ours to look into.
+                let (root, folder) = (asked.root.as_str(), asked.folder.as_str());
+                tracing::warn!(
+                    root,
+                    folder,
+                    part,
+                    "the library root of a download is not configured any more; what came of the \
+                     file, if anything did, lies there under this name and can be removed"
+                );
+                return Err(Failure::from(error).into());
+            }
+        };
         let run = Run {
-            part: name::of_part(part, &steps.operation_id()),
+            part,
             library: self,
             asked,
             steps,

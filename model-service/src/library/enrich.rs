@@ -28,7 +28,6 @@ use service_kit::status::Failure;
 use super::Library;
 use crate::civitai::{Answer, Civitai, IDS_AT_ONCE_MAX, MatchedBy};
 use crate::error::ModelError;
-use crate::ledger::Changed;
 use crate::store;
 use crate::store::civitai_answers::NewAnswer;
 use crate::store::enrichment::{Outcome, Settled, Wanted};
@@ -134,9 +133,8 @@ impl Library {
             steps.go_on()?;
             let forget = self
                 .ledger()
-                .change("forget_civitai_answers", |connection, now| {
-                    let more = store::civitai_answers::forget_expired(connection, now)?;
-                    Ok(Changed::silent(more))
+                .note("forget_civitai_answers", |connection, now| {
+                    Ok(store::civitai_answers::forget_expired(connection, now)?)
                 });
             if !forget.await.map_err(Failure::from)? {
                 return Ok(());
@@ -230,9 +228,11 @@ impl Run {
         let write = self
             .library
             .ledger()
-            .change("settle_enrichment", move |connection, now| {
-                let filled = store::enrichment::settle(connection, &settled, &answers, now)?;
-                Ok(Changed::silent(filled))
+            // Civitai says nothing by which a model is found.
+            .note("settle_enrichment", move |connection, now| {
+                Ok(store::enrichment::settle(
+                    connection, &settled, &answers, now,
+                )?)
             });
         let filled = write.await.map_err(Failure::from)?;
         self.report.count("fields_filled", filled);

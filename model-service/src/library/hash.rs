@@ -20,10 +20,10 @@ use service_kit::operations::{
 use service_kit::status::Failure;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::Library;
 use super::problems::shown;
 use super::roots::Root;
 use super::stamp::FileStamp;
+use super::{FILE_BYTES_MAX, Library};
 use crate::error::ModelError;
 use crate::events::NewEvent;
 use crate::ledger::Changed;
@@ -242,7 +242,8 @@ impl Run {
         let mut told_bytes = 0;
         let hashed = self.read_once(file, &mut told_bytes);
         // What is left out is done as well. Whether to go on is asked before the next file.
-        let _ = self.reach(size_bytes(&file.stamp).saturating_sub(told_bytes));
+        let bytes = size_bytes(&file.stamp).min(FILE_BYTES_MAX);
+        let _ = self.reach(bytes.saturating_sub(told_bytes));
         hashed
     }
 
@@ -349,7 +350,7 @@ fn note(report: &mut LibraryReport, file: &FileToHash, left: &Left) {
     };
     let counted = match left {
         Left::Changed | Left::Changing => "changing",
-        Left::Stopped | Left::Missing | Left::Unreadable(_) => "unreadable",
+        Left::Stopped | Left::Missing | Left::Unreadable(_) | Left::TooLarge => "unreadable",
     };
     report.count(counted, 1);
     report.problem(&shown(&file.root, &file.path), reason, &message);

@@ -10,6 +10,7 @@ use service_kit::operations::LibraryReport;
 pub(super) enum Reason {
     RootUnreadable,
     RootEmpty,
+    FolderEmpty,
     FolderUnreadable,
     FileUnreadable,
     OutsideRoot,
@@ -26,6 +27,7 @@ impl Reason {
         match self {
             Self::RootUnreadable => "ROOT_UNREADABLE",
             Self::RootEmpty => "ROOT_EMPTY",
+            Self::FolderEmpty => "FOLDER_EMPTY",
             Self::FolderUnreadable => "FOLDER_UNREADABLE",
             Self::FileUnreadable => "FILE_UNREADABLE",
             Self::OutsideRoot => "OUTSIDE_ROOT",

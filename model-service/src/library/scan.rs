@@ -1,9 +1,11 @@
 //! Owns the scan of roots as an operation: files are found on threads of their
 //! own and settled in batches, so that other calls get through between them.
 
+mod batch;
 mod finder;
 mod item;
 mod known;
+mod unmounted;
 mod waiting;
 
 use std::collections::HashMap;
@@ -30,6 +32,9 @@ use known::Known;
 
 /// Files that are settled in one transaction.
 pub(crate) const BATCH_FILES: usize = 500;
+/// Bytes of the texts of one batch after which it is settled: what sidecars say of one file can be
+/// as long as that of hundreds.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Batches that wait to be settled while the next one is found.
 const BATCHES_WAITING: usize = 2;
 /// Threads that find files.

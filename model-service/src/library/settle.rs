@@ -1,6 +1,7 @@
 //! Owns what becomes of found files: which model each is of, and which of the
 //! model's fields are filled. It finds and reads nothing.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
@@ -8,12 +9,17 @@ use chrono::{DateTime, Utc};
 use super::found::FileNow;
 use super::kind::KindFound;
 use super::stamp::FileStamp;
+use super::take_in;
 use crate::error::ModelError;
-use crate::findings::{Field, Finding, Source, fill};
-use crate::model::ModelKind;
+use crate::findings::{Field, Finding, Source};
+use crate::model::{ModelKind, Sha256};
 use crate::names;
+use crate::store::library_files::SeenFile;
 use crate::store::library_models::{Namesake, NewFileModel};
 use crate::store::{self, Connection};
+pub(super) use filling::fill_in;
+
+mod filling;
 
 /// What a found file is to the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +58,13 @@ pub(super) struct Item {
     /// At most one for each field.
     pub(super) findings: Vec<Finding>,
     pub(super) sidecars: u64,
+    /// Whether some sidecar is about another file.
+    pub(super) of_another_file: bool,
+    /// Whether sidecars were believed before, which it had to be seen about which
+    /// file they are.
+    pub(super) was_unproven: bool,
+    /// The SHA-256 of the file, when it is known.
+    pub(super) sha256: Option<Sha256>,
 }
 
 /// What came of a batch.
@@ -84,6 +97,9 @@ pub(super) fn settle(
         namesakes: store::library_models::namesakes(connection, &keys)?,
         claimed: HashSet::new(),
         models,
+        next_id: store::library_models::next_id(connection)?,
+        new_models: Vec::new(),
+        new_files: Vec::new(),
         said: Vec::new(),
         settled: Settled::default(),
         now,
@@ -91,7 +107,7 @@ pub(super) fn settle(
     for item in items {
         batch.put(connection, item)?;
     }
-    store::field_sources::put(connection, &batch.said)?;
+    batch.write_new(connection)?;
     Ok(batch.settled)
 }
 
@@ -131,6 +147,10 @@ impl Item {
             KindFound::Taken(_) => true,
             KindFound::Other => false,
         };
+        let is_free = |it: &&Namesake| {
+            let sha256 = self.sha256.as_ref();
+            is_free(it) && !sha256.is_some_and(|sha256| it.hashes.contradict(sha256))
+        };
         let mut by_name = namesakes.iter().filter(fits);
         let only = by_name.next().filter(is_free)?;
         by_name.next().is_none().then_some(only.id)
@@ -142,36 +162,64 @@ struct Batch<'a> {
     /// Models that files of this batch turned out to be of.
     claimed: HashSet<i64>,
     models: &'a HashMap<FileStamp, i64>,
-    /// Who said the fields of new models, written at the end in one go.
+    next_id: i64,
+    /// Models, files and who said the fields of the models, which are written many
+    /// at a time: at the end, or before one of them is needed.
+    new_models: Vec<NewFileModel<'a>>,
+    new_files: Vec<SeenFile<'a>>,
     said: Vec<(i64, Field, Source)>,
     settled: Settled,
     now: DateTime<Utc>,
 }
 
-impl Batch<'_> {
-    fn put(&mut self, connection: &mut Connection, item: &Item) -> Result<(), ModelError> {
+impl<'a> Batch<'a> {
+    fn put(&mut self, connection: &mut Connection, item: &'a Item) -> Result<(), ModelError> {
         let known = item.model_id().or_else(|| self.of_same_file(item));
         let known = known.or_else(|| {
             let namesakes = self.namesakes.get(&names::key(&item.filename))?;
             item.own(namesakes, &self.claimed)
         });
-        let model_id = match (known, item.kind) {
+        let mut written = true;
+        let mut model_id = match (known, item.kind) {
             (Some(id), _) => {
-                self.fill(connection, item, id)?;
+                self.make_written(connection, id)?;
+                let filled = filling::fill_in(connection, item, id)?;
+                self.settled.fields_filled += filled.unwrap_or_default();
+                written = filled.is_some();
                 Some(id)
             }
-            (None, KindFound::Said(kind) | KindFound::Taken(kind)) => {
-                Some(self.create(connection, item, kind)?)
-            }
+            (None, KindFound::Said(kind) | KindFound::Taken(kind)) => Some(self.create(item, kind)),
             (None, KindFound::Other) => None,
         };
+        self.put_file(connection, item, model_id, written)?;
+        if let (What::Known { id, .. }, None, Some(_)) = (item.what, item.model_id(), model_id) {
+            model_id = self.learn(connection, item, id)?;
+        }
         if let Some(id) = model_id {
             self.claimed.insert(id);
             self.settled.models.insert(item.file.stamp, id);
         }
         self.settled.sidecars += item.sidecars;
         self.settled.others += u64::from(item.kind == KindFound::Other);
-        self.put_file(connection, item, model_id)
+        Ok(())
+    }
+
+    /// Lets the model of a file that had none, as when the model was removed,
+    /// learn the hashes of the file; the model that it is of then.
+    fn learn(
+        &mut self,
+        connection: &mut Connection,
+        item: &Item,
+        file_id: i64,
+    ) -> Result<Option<i64>, ModelError> {
+        if item.sha256.is_some() {
+            // They go with the model, should it become another one.
+            self.write_new(connection)?;
+            let (path, name) = (&item.local_path, &item.filename);
+            store::library_hashes::settle_again(connection, file_id, path, name, self.now)?;
+            self.next_id = store::library_models::next_id(connection)?;
+        }
+        Ok(store::library_files::model_of(connection, file_id)?)
     }
 
     /// The model of another name of the same file in this scan.
@@ -181,38 +229,18 @@ impl Batch<'_> {
         here.or_else(|| self.models.get(stamp)).copied()
     }
 
-    fn fill(
-        &mut self,
-        connection: &mut Connection,
-        item: &Item,
-        model_id: i64,
-    ) -> Result<(), ModelError> {
-        store::library_models::put_file(connection, model_id, item.file.stamp)?;
-        if item.findings.is_empty() {
-            return Ok(());
-        }
-        let present = store::field_sources::present(connection, model_id)?;
-        let written = fill(&present, item.findings.clone());
-        store::field_sources::apply(connection, model_id, &written)?;
-        self.settled.fields_filled += len(&written);
-        Ok(())
-    }
-
-    fn create(
-        &mut self,
-        connection: &mut Connection,
-        item: &Item,
-        kind: ModelKind,
-    ) -> Result<i64, ModelError> {
-        let new = NewFileModel {
+    fn create(&mut self, item: &'a Item, kind: ModelKind) -> i64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.new_models.push(NewFileModel {
+            id,
             kind,
             name: &item.stem,
             local_path: &item.local_path,
             filename: &item.filename,
             stamp: item.file.stamp,
             findings: &item.findings,
-        };
-        let id = store::library_models::insert(connection, &new, self.now)?;
+        });
         let findings = item.findings.iter();
         let said = findings.map(|finding| (id, finding.field(), finding.source()));
         self.said.extend(said);
@@ -221,22 +249,55 @@ impl Batch<'_> {
         }
         self.settled.models_created += 1;
         self.settled.fields_filled += len(&item.findings);
-        Ok(id)
+        id
+    }
+
+    /// Writes what is new so far if this model is of it, since its row is needed
+    /// now.
+    fn make_written(
+        &mut self,
+        connection: &mut Connection,
+        model_id: i64,
+    ) -> Result<(), ModelError> {
+        match self.new_models.iter().any(|new| new.id == model_id) {
+            true => self.write_new(connection),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the new models and files so far.
+    fn write_new(&mut self, connection: &mut Connection) -> Result<(), ModelError> {
+        store::library_models::insert(connection, &self.new_models, self.now)?;
+        store::library_files::put(connection, &self.new_files, self.now)?;
+        store::field_sources::put(connection, &self.said)?;
+        self.new_models.clear();
+        self.new_files.clear();
+        self.said.clear();
+        Ok(())
     }
 
     fn put_file(
         &mut self,
         connection: &mut Connection,
-        item: &Item,
+        item: &'a Item,
         model_id: Option<i64>,
+        written: bool,
     ) -> Result<(), ModelError> {
         let (settled, file) = (&mut self.settled, &item.file);
+        let beside_stamp = match written {
+            true => Cow::Borrowed(file.beside_stamp.as_str()),
+            false => Cow::Owned(take_in::unwritten(&file.beside_stamp)),
+        };
+        let seen = SeenFile {
+            file,
+            beside_stamp,
+            model_id,
+        };
         let (id, content_differs) = match item.what {
             What::New { .. } => {
                 settled.new += 1;
-                return Ok(store::library_files::put(
-                    connection, file, model_id, self.now,
-                )?);
+                self.new_files.push(seen);
+                return Ok(());
             }
             What::Known {
                 id,
@@ -254,7 +315,10 @@ impl Batch<'_> {
                 (id, false)
             }
         };
-        store::library_files::update(connection, id, file, model_id, content_differs, self.now)?;
+        if let Some(model_id) = model_id {
+            self.make_written(connection, model_id)?;
+        }
+        store::library_files::update(connection, id, &seen, content_differs, self.now)?;
         Ok(())
     }
 }
@@ -264,75 +328,4 @@ fn len<T>(items: &[T]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn item(kind: KindFound, only_of_its_name: bool) -> Item {
-        Item {
-            what: What::New {
-                same_as: None,
-                only_of_its_name,
-            },
-            file: FileNow {
-                root: "main".into(),
-                path: b"x/a.sft".to_vec(),
-                stamp: FileStamp {
-                    size_bytes: 1,
-                    modified_ns: 2,
-                    device: 3,
-                    inode: 4,
-                },
-                beside_stamp: "-".into(),
-                preview_path: None,
-                header_problem: None,
-            },
-            kind,
-            stem: "a".into(),
-            filename: "a.sft".into(),
-            local_path: "/m/x/a.sft".into(),
-            findings: Vec::new(),
-            sidecars: 0,
-        }
-    }
-
-    fn namesake(id: i64, kind: ModelKind, local_path: &str) -> Namesake {
-        Namesake {
-            id,
-            kind: Some(kind),
-            local_path: local_path.into(),
-            has_file: false,
-        }
-    }
-
-    #[test]
-    fn a_path_tells_the_model_with_either_slash_and_before_a_name() {
-        let (lora, full) = (ModelKind::Lora, ModelKind::Checkpoint);
-        let models = [
-            namesake(1, lora, "/y/a.sft"),
-            namesake(2, full, r"\m\x\a.sft"),
-        ];
-        let own =
-            |item: Item, claimed: &[i64]| item.own(&models, &claimed.iter().copied().collect());
-        assert_eq!(own(item(KindFound::Said(lora), true), &[]), Some(2));
-        assert_eq!(own(item(KindFound::Other, false), &[]), Some(2));
-        assert_eq!(own(item(KindFound::Said(lora), false), &[2]), None);
-    }
-
-    #[test]
-    fn a_name_tells_the_model_only_when_nothing_else_goes_by_it() {
-        let (lora, full) = (ModelKind::Lora, ModelKind::Checkpoint);
-        let mut models = vec![namesake(1, lora, ""), namesake(2, full, "")];
-        let own = |item: Item, models: &[Namesake]| item.own(models, &HashSet::new());
-        assert_eq!(own(item(KindFound::Said(lora), true), &models), Some(1));
-        // Another new file has the name as well.
-        assert_eq!(own(item(KindFound::Said(lora), false), &models), None);
-        // Nobody says of what kind the file is, and there is one of each.
-        assert_eq!(own(item(KindFound::Taken(lora), true), &models), None);
-        assert_eq!(
-            own(item(KindFound::Taken(lora), true), &models[1..]),
-            Some(2)
-        );
-        models[0].has_file = true;
-        assert_eq!(own(item(KindFound::Said(lora), true), &models), None);
-    }
-}
+pub(super) mod tests;

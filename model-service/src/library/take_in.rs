@@ -29,6 +29,12 @@ const TEXT_BYTES_MAX: u64 = 1024 * 1024 + 1;
 const NOTHING: &str = "-";
 /// Digits of the stamp of what lies beside a model.
 const STAMP_DIGITS: usize = 32;
+/// Begins the stamp of a file whose sidecars were believed although nobody knows
+/// yet whether they are about this file.
+const UNPROVEN: char = '?';
+/// Begins the stamp of a file of which nothing was written to its model, since
+/// nobody knows yet whether it is that model's.
+const UNWRITTEN: char = '!';
 
 /// What a file and what lies beside it say.
 #[derive(Debug, Default)]
@@ -45,6 +51,10 @@ pub(super) struct TakenIn {
     pub(super) preview: Option<Vec<u8>>,
     /// Sidecars that were read.
     pub(super) sidecars: u64,
+    /// Whether some sidecar may be about another file.
+    pub(super) unproven: bool,
+    /// Whether some sidecar is about another file.
+    pub(super) of_another_file: bool,
 }
 
 /// Names what lies beside a model as it is now.
@@ -65,6 +75,31 @@ pub(super) fn beside_stamp(beside: &[Beside]) -> String {
     let mut text = hex::encode(digest.finalize());
     text.truncate(STAMP_DIGITS);
     text
+}
+
+/// The same while it is not known which file the sidecars are about.
+pub(super) fn unproven(stamp: &str) -> String {
+    format!("{UNPROVEN}{stamp}")
+}
+
+/// The same while it is not known of which model the file is.
+pub(super) fn unwritten(stamp: &str) -> String {
+    format!("{UNWRITTEN}{}", bare(stamp))
+}
+
+/// The stamp without what the hash of the file is still to tell.
+pub(super) fn bare(stamp: &str) -> &str {
+    stamp.trim_start_matches([UNPROVEN, UNWRITTEN])
+}
+
+/// Whether the file is to be read again once its hash is known.
+pub(super) fn waits_for_hash(stamp: &str) -> bool {
+    stamp.starts_with([UNPROVEN, UNWRITTEN])
+}
+
+/// Whether sidecars were believed that may be about another file.
+pub(super) fn is_unproven(stamp: &str) -> bool {
+    stamp.starts_with(UNPROVEN)
 }
 
 /// Reads files of one root.
@@ -183,6 +218,8 @@ impl Reader<'_> {
         taken.sidecars = sidecars.len().try_into().unwrap_or(u64::MAX);
         if !sidecars.is_empty() {
             let weighed = sidecar::weigh(&sidecars, sha256);
+            taken.unproven = !weighed.unproven.is_empty();
+            taken.of_another_file = !weighed.replaced.is_empty();
             for place in weighed.replaced {
                 let message =
                     "it is about another file than the one that lies there; it is not used";

@@ -4,7 +4,7 @@
 mod listing;
 mod queue;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -59,8 +59,19 @@ pub(super) struct Walked {
     pub(super) complete: bool,
     /// Whether the root holds nothing at all.
     pub(super) is_empty: bool,
-    /// Folders that could not be read: what is beneath them is not known.
+    /// The volumes of the folders beneath it that hold nothing at all.
+    pub(super) empty: HashMap<Vec<u8>, i64>,
+    /// What could not be read: whether it is there, and what is beneath it, is not
+    /// known.
     pub(super) unread: Vec<Vec<u8>>,
+}
+
+impl Walked {
+    /// Whether it would have come upon a file at this path.
+    pub(super) fn has_seen(&self, path: &[u8]) -> bool {
+        let covers = |unread: &Vec<u8>| path == unread.as_slice() || is_beneath(path, unread);
+        !self.unread.iter().any(covers)
+    }
 }
 
 /// A folder that is to be listed.
@@ -82,6 +93,7 @@ pub(super) struct Walk<'a> {
     visited: Mutex<HashSet<(i64, i64)>>,
     unread: Mutex<Vec<Vec<u8>>>,
     is_empty: AtomicBool,
+    empty: Mutex<HashMap<Vec<u8>, i64>>,
 }
 
 impl<'a> Walk<'a> {
@@ -102,6 +114,7 @@ impl<'a> Walk<'a> {
             visited: Mutex::default(),
             unread: Mutex::default(),
             is_empty: AtomicBool::new(false),
+            empty: Mutex::default(),
         }
     }
 
@@ -135,6 +148,10 @@ impl<'a> Walk<'a> {
         Walked {
             complete: !self.queue.is_stopped() && go_on(),
             is_empty: self.is_empty.into_inner(),
+            empty: self
+                .empty
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
             unread: self
                 .unread
                 .into_inner()
@@ -142,7 +159,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A folder whose content stays unknown.
+    /// A folder whose content stays unknown, or a file of which only its name is
+    /// known.
     fn leave_out(&self, path: &[u8], reason: Reason, message: &str) {
         self.problems.add(path, reason, message);
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,22 +210,10 @@ pub(super) fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// Whether a path lies beneath a folder of the root.
-pub(super) fn is_beneath(path: &[u8], folder: &[u8]) -> bool {
+fn is_beneath(path: &[u8], folder: &[u8]) -> bool {
     let rest = path.strip_prefix(folder);
     folder.is_empty() || rest.is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_beneath_its_folders_and_no_others() {
-        for folder in ["", "a", "a/b"] {
-            assert!(is_beneath(b"a/b/c", folder.as_bytes()), "{folder}");
-        }
-        for other in ["a/b/c", "a/b/", "b", "a/bb", "aa"] {
-            assert!(!is_beneath(b"a/b/c", other.as_bytes()), "{other}");
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use super::Models;
 use crate::availability::{self, Resolution};
 use crate::error::ModelError;
-use crate::ledger::Changed;
 use crate::reference::Reference;
 use crate::store::{self, Connection};
 
@@ -41,13 +40,13 @@ pub enum Touched {
 impl Models {
     /// Notes when jobs used models; the newest time counts, and none is later
     /// than now. Answers what became of each use, in their order. Nobody is
-    /// told, since no reference stands for anything else afterwards.
+    /// told and nothing forgotten, since no reference stands for anything else afterwards.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn touch(&self, uses: Vec<ModelUse>) -> Result<Vec<Touched>, ModelError> {
         self.ledger
-            .change("touch_models", move |connection, now| {
+            .note("touch_models", move |connection, now| {
                 let mut touched = Vec::with_capacity(uses.len());
                 for (one, found) in uses.iter().zip(find(connection, &uses)?) {
                     let used_at = one.used_at.map_or(now, |time| time.min(now));
@@ -58,7 +57,7 @@ impl Models {
                         found => found,
                     });
                 }
-                Ok(Changed::silent(touched))
+                Ok(touched)
             })
             .await
     }

@@ -5,7 +5,7 @@ use crate::error::ModelError;
 use crate::events::NewEvent;
 use crate::findings::Field;
 use crate::ledger::Changed;
-use crate::model::{Model, NewModel};
+use crate::model::{LibraryFile, Model, NewModel, Sha256};
 use crate::model_change::{ModelChange, contradicts};
 use crate::store::{self, Connection};
 
@@ -21,7 +21,8 @@ impl Models {
     /// [`ModelError::ModelNotFound`], [`ModelError::EtagMismatch`],
     /// [`ModelError::ChangeBreaksRules`], [`ModelError::ModelExists`] when a
     /// model of the kind has the SHA-256, [`ModelError::HashContradicted`] when
-    /// a server's file has another hash.
+    /// a server's file has another hash, [`ModelError::HashContradictedByLibrary`] when one of the
+    /// library has.
     pub async fn update(
         &self,
         id: i64,
@@ -42,6 +43,9 @@ impl Models {
                 }
                 check_hashes(connection, id, &model.facts, &after)?;
                 store::models::update(connection, id, &after)?;
+                if model.facts.sha256 != after.sha256 {
+                    store::models::forget_former_hash(connection, id, after.sha256.as_ref())?;
+                }
                 let model = get(connection, id)?;
                 Ok(Changed::with(model, NewEvent::registry(Some(id))))
             })
@@ -90,8 +94,28 @@ fn check_hashes(
             });
         }
     }
+    for (_, file) in store::files_of_models::of_models(connection, &[id])? {
+        if file.missing_since.is_none() && was_hashed_otherwise(&file, after) {
+            return Err(ModelError::HashContradictedByLibrary {
+                model_id: id,
+                root: file.root,
+                path: file.path,
+            });
+        }
+    }
     // What servers list is looked at again, so that a hash that was taken away
     // is learned anew.
     store::inventories::forget_generations_with(connection, id)?;
     Ok(())
+}
+
+/// Whether the library computed another hash of a file as it is than the model
+/// is to have.
+fn was_hashed_otherwise(file: &LibraryFile, after: &NewModel) -> bool {
+    let computed = file.sha256.as_deref().and_then(Sha256::parse);
+    computed.is_some_and(|computed| match (&after.sha256, &after.autov2) {
+        (Some(said), _) => *said != computed,
+        (None, Some(said)) => *said != computed.autov2(),
+        (None, None) => false,
+    })
 }

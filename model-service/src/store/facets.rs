@@ -71,6 +71,8 @@ pub(crate) fn of(
 ) -> QueryResult<Vec<Facet>> {
     let [mut kinds, mut statuses, mut bases, mut trained] =
         std::array::from_fn(|_| Counts::default());
+    // How a word is written where it comes up first.
+    let mut spelled: HashMap<String, String> = HashMap::new();
     let filtered = Filtered::new(filter, 0);
     let sql = filtered.select(
         "models.type AS kind, models.metadata_status AS metadata_status,
@@ -83,10 +85,24 @@ pub(crate) fn of(
         statuses.add(row.metadata_status, 1);
         bases.add(row.base_model.unwrap_or_default(), 1);
         let words = row.trained_words.map(words).unwrap_or_default();
-        // A model that says a word twice has it once.
-        let words: HashSet<&str> = words.iter().map(|word| word.trim()).collect();
-        for word in words {
-            trained.add(word.to_owned(), 1);
+        // A model that says a word twice has it once. Words are counted as they are found by
+        // the filter: whatever the case of their ASCII letters.
+        let mut said = HashSet::new();
+        for word in words.iter().map(|word| word.trim()) {
+            let folded = word.to_ascii_lowercase();
+            if !said.contains(&folded) {
+                trained.add(folded.clone(), 1);
+                if spelled.len() < COUNTED_MAX && !spelled.contains_key(&folded) {
+                    spelled.insert(folded.clone(), word.to_owned());
+                }
+                said.insert(folded);
+            }
+        }
+    }
+    let mut trained = trained.into_facet(FacetField::TrainedWords);
+    for (word, _) in &mut trained.counts {
+        if let Some(first) = spelled.remove(word) {
+            *word = first;
         }
     }
     Ok(vec![
@@ -94,7 +110,7 @@ pub(crate) fn of(
         statuses.into_facet(FacetField::MetadataStatus),
         bases.into_facet(FacetField::BaseModel),
         servers(connection, filter)?.into_facet(FacetField::Server),
-        trained.into_facet(FacetField::TrainedWords),
+        trained,
     ])
 }
 

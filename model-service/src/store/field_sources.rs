@@ -118,7 +118,7 @@ fn words(value: &Value) -> Option<String> {
     }
 }
 
-/// A column that holds something, or that somebody emptied by hand.
+/// A column that holds something, or that somebody set by hand.
 #[derive(QueryableByName)]
 struct Present {
     #[diesel(sql_type = Text)]
@@ -145,8 +145,9 @@ static PRESENT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The fields of a model that are not to be filled, with who said them where
-/// that is known: those that hold a value, and those that somebody emptied. A
-/// name that is only that of its file is none.
+/// that is known: those that hold a value, and those that somebody set by hand,
+/// even to nothing such as no words. One that was emptied is free, since nobody
+/// is noted of it ([`clear`]). A name that is only that of its file is none.
 pub(crate) fn present(
     connection: &mut SqliteConnection,
     model_id: i64,
@@ -207,8 +208,8 @@ pub(crate) fn put(
     Ok(())
 }
 
-/// Notes that somebody set fields of a model by hand, or emptied them: nothing
-/// fills them from now on.
+/// Notes that somebody set fields of a model by hand: nothing fills them from now
+/// on. What somebody empties is cleared instead ([`clear`]).
 pub(crate) fn set_manual(
     connection: &mut SqliteConnection,
     model_id: i64,
@@ -236,30 +237,42 @@ pub(crate) fn clear(
     Ok(())
 }
 
-/// Empties the fields of a model whose values somebody said, and forgets that.
-/// A name stays, since every model has one.
+/// Empties the fields of a model whose values one of these said, but for those
+/// that are kept, and forgets that; whether there were any. A name becomes
+/// `stem`, since every model has one.
 pub(crate) fn forget(
     connection: &mut SqliteConnection,
     model_id: i64,
-    source: Source,
-) -> QueryResult<()> {
+    sources: &[Source],
+    kept: &[Field],
+    stem: &str,
+) -> QueryResult<bool> {
     let said = of_models(connection, &[model_id])?.remove(&model_id);
     let fields: Vec<Field> = said
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|(field, said)| (said == source).then_some(field))
+        .filter(|(field, said)| sources.contains(said) && !kept.contains(field))
+        .map(|(field, _)| field)
         .collect();
+    if fields.is_empty() {
+        return Ok(false);
+    }
     let emptied = fields.iter().filter(|field| **field != Field::Name);
     let emptied: String = emptied
         .map(|field| format!(", {} = NULL", field.column()))
         .collect();
-    if !fields.is_empty() {
-        let empty = format!("UPDATE models SET revision = revision + 1{emptied} WHERE id = ?");
-        diesel::sql_query(empty)
-            .bind::<BigInt, _>(model_id)
+    let empty = format!("UPDATE models SET revision = revision + 1{emptied} WHERE id = ?");
+    diesel::sql_query(empty)
+        .bind::<BigInt, _>(model_id)
+        .execute(connection)?;
+    clear(connection, model_id, &fields)?;
+    if fields.contains(&Field::Name) {
+        diesel::update(models::table.find(model_id))
+            .set(models::name.eq(stem))
             .execute(connection)?;
+        put(connection, &[(model_id, Field::Name, Source::FileName)])?;
     }
-    clear(connection, model_id, &fields)
+    Ok(true)
 }
 
 /// Who said which fields, by model, in the order of the fields.

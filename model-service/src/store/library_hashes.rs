@@ -1,28 +1,32 @@
 //! Owns what the hashes of files change in the rows of `library_files` and
-//! `models`, and which files have none yet.
+//! `models`. Which files have none yet is `library_hashes/to_hash.rs`.
+
+mod to_hash;
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{count_star, sql};
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Nullable, Text};
-use diesel::sqlite::Sqlite;
 use service_kit::clock::to_text;
 
 use super::tables::{library_files, models};
 use super::{field_sources, library_files as file_rows, merge, models as model_rows};
-use crate::findings::Source;
+use crate::findings::{Field, Source};
 use crate::library::digests::Digests;
 use crate::library::hash::{Fate, TakenFor, fate};
 use crate::library::stamp::FileStamp;
 use crate::model::{CivitaiMetadata, Details, MetadataStatus, ModelKind, NewModel};
 use crate::names;
+pub(crate) use to_hash::{Amount, FileToHash, Wanted, amounts, next};
 
 /// Whether something speaks for what the registry says of a model, when one file
-/// of it (?2) has this hash (?3): a file that a server lists, a server that has
-/// it, another file of the library.
+/// of it (?2) at that path (?4) has this hash (?3): a file that a server lists, a
+/// server that has it, another file of the library, or the registry itself, which
+/// means a file at another path.
 const HAS_WITNESS: &str = "
-    SELECT EXISTS (SELECT 1 FROM server_model_files
+    SELECT EXISTS (SELECT 1 FROM models
+                   WHERE id = ?1 AND replace(local_path, '\\', '/') <> ?4)
+        OR EXISTS (SELECT 1 FROM server_model_files
                    WHERE model_id = ?1 AND (sha256 IS NULL OR sha256 <> ?3))
         OR EXISTS (SELECT 1 FROM model_server_availability AS there
                    WHERE model_id = ?1
@@ -54,34 +58,14 @@ const FORGET_FORMER: &str = "
         forge_format = CASE WHEN instr(forge_format, '[') > 0 THEN NULL ELSE forge_format END
     WHERE id = ?1";
 
-/// Which files are to be hashed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// Beneath these roots.
-    pub(crate) roots: Vec<String>,
-    /// Of these models; none: of all.
-    pub(crate) model_ids: Vec<i64>,
-    /// Also those that were hashed before this time; `None`: only those without
-    /// a hash as they are.
-    pub(crate) hashed_before: Option<DateTime<Utc>>,
-}
-
-/// How much there is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Amount {
-    pub(crate) files: u64,
-    pub(crate) bytes: u64,
-}
-
-/// A file that is to be hashed, as the last scan found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FileToHash {
-    pub(crate) id: i64,
-    pub(crate) root: String,
-    /// Beneath the root, in the bytes of the file system.
-    pub(crate) path: Vec<u8>,
-    pub(crate) stamp: FileStamp,
-}
+/// Who spoke of the content of a file, and not of whatever somebody calls by its
+/// name.
+const OF_CONTENT: [Source; 4] = [
+    Source::Civitai,
+    Source::Sidecar,
+    Source::Embedded,
+    Source::FileName,
+];
 
 /// A file that was hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,91 +94,6 @@ pub(crate) struct Settled {
     pub(crate) moved: bool,
 }
 
-type Chosen<'a> = library_files::BoxedQuery<'a, Sqlite>;
-
-fn chosen(wanted: &Wanted) -> Chosen<'_> {
-    let mut query = library_files::table
-        .filter(library_files::missing_since.is_null())
-        .filter(library_files::root.eq_any(&wanted.roots))
-        .into_boxed();
-    if !wanted.model_ids.is_empty() {
-        let ids = wanted.model_ids.iter().map(|id| Some(*id));
-        query = query.filter(library_files::model_id.eq_any(ids));
-    }
-    query
-}
-
-fn to_hash(wanted: &Wanted) -> Chosen<'_> {
-    let other_size = library_files::hashed_size_bytes.is_not(library_files::size_bytes.nullable());
-    let other_time =
-        library_files::hashed_modified_ns.is_not(library_files::modified_ns.nullable());
-    let without = library_files::hash_sha256
-        .is_null()
-        .or(other_size)
-        .or(other_time);
-    match wanted.hashed_before {
-        None => chosen(wanted).filter(without),
-        Some(time) => {
-            let before = library_files::hashed_at.lt(to_text(time)).assume_not_null();
-            let before = library_files::hashed_at.is_null().or(before);
-            chosen(wanted).filter(without.or(before))
-        }
-    }
-}
-
-/// How much is to be hashed, and how much there is in all.
-pub(crate) fn amounts(
-    connection: &mut SqliteConnection,
-    wanted: &Wanted,
-) -> QueryResult<(Amount, Amount)> {
-    let mut amount = |query: Chosen<'_>| {
-        let bytes = sql::<BigInt>("ifnull(sum(size_bytes), 0)");
-        let (files, bytes): (i64, i64) = query.select((count_star(), bytes)).first(connection)?;
-        let unsigned = |count| u64::try_from(count).unwrap_or_default();
-        QueryResult::Ok(Amount {
-            files: unsigned(files),
-            bytes: unsigned(bytes),
-        })
-    };
-    Ok((amount(to_hash(wanted))?, amount(chosen(wanted))?))
-}
-
-/// At most `limit` files that are to be hashed behind the id `after`, by id.
-pub(crate) fn next(
-    connection: &mut SqliteConnection,
-    wanted: &Wanted,
-    after: i64,
-    limit: i64,
-) -> QueryResult<Vec<FileToHash>> {
-    type Row = (i64, String, Vec<u8>, i64, i64, i64, i64);
-    let rows: Vec<Row> = to_hash(wanted)
-        .filter(library_files::id.gt(after))
-        .order(library_files::id)
-        .limit(limit)
-        .select((
-            library_files::id,
-            library_files::root,
-            library_files::path,
-            library_files::size_bytes,
-            library_files::modified_ns,
-            library_files::device,
-            library_files::inode,
-        ))
-        .load(connection)?;
-    let file = |(id, root, path, size_bytes, modified_ns, device, inode)| FileToHash {
-        id,
-        root,
-        path,
-        stamp: FileStamp {
-            size_bytes,
-            modified_ns,
-            device,
-            inode,
-        },
-    };
-    Ok(rows.into_iter().map(file).collect())
-}
-
 /// Writes the hashes of a file, and lets the registry follow: the model learns
 /// them, models that turn out to be one are merged, and a file that is not the
 /// model's any more goes to the one that it is.
@@ -207,7 +106,7 @@ pub(crate) fn settle(
         return Ok(Settled::default());
     };
     let settled = match taken_for(connection, model_id, file)? {
-        // Its model was removed; the next scan makes one for it.
+        // It is no model, or its model was removed; the next scan makes one for it then.
         None => Settled::default(),
         Some((taken_for, kind)) => settle_model(connection, file, &taken_for, kind, now)?,
     };
@@ -244,9 +143,7 @@ fn settle_model(
             settled.changed[0]
         }
         Fate::Replaced => {
-            let forget = diesel::sql_query(FORGET_FORMER).bind::<BigInt, _>(taken_for.id);
-            forget.execute(connection)?;
-            field_sources::forget(connection, taken_for.id, Source::Civitai)?;
+            forget_former(connection, taken_for.id, file)?;
             taken_for.id
         }
         Fate::Other(id) => {
@@ -256,6 +153,7 @@ fn settle_model(
         }
         Fate::New => {
             let id = model_rows::insert(connection, None, &new_model(file, kind), now)?;
+            field_sources::put(connection, &[(id, Field::Name, Source::FileName)])?;
             give(connection, file.id, id)?;
             settled.moved = true;
             id
@@ -268,6 +166,45 @@ fn settle_model(
         settled.changed.push(id);
     }
     Ok(settled)
+}
+
+/// Forgets what was known of the former content of a file that is all that there
+/// is of a model, but for what somebody set by hand. What the new content and
+/// what lies beside it say is taken in by the next scan.
+fn forget_former(
+    connection: &mut SqliteConnection,
+    model_id: i64,
+    file: &HashedFile,
+) -> QueryResult<()> {
+    diesel::sql_query(FORGET_FORMER)
+        .bind::<BigInt, _>(model_id)
+        .execute(connection)?;
+    let stem = names::without_ending(&file.filename);
+    field_sources::forget(connection, model_id, &OF_CONTENT, &[], stem)?;
+    file_rows::read_again(connection, model_id)
+}
+
+/// The same for a file that has its hashes already and has got a model since: the
+/// model learns them. `local_path` is where it is, and `filename` the last part of
+/// that.
+pub(crate) fn settle_again(
+    connection: &mut SqliteConnection,
+    file_id: i64,
+    local_path: &str,
+    filename: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<Settled> {
+    let Some((stamp, digests)) = file_rows::hashed(connection, file_id)? else {
+        return Ok(Settled::default());
+    };
+    let file = HashedFile {
+        id: file_id,
+        stamp,
+        digests,
+        local_path: local_path.to_owned(),
+        filename: filename.to_owned(),
+    };
+    settle(connection, &file, now)
 }
 
 /// Writes the hashes into the row of a file and answers its model, when it has
@@ -324,6 +261,7 @@ fn taken_for(
         .bind::<BigInt, _>(id)
         .bind::<BigInt, _>(file.id)
         .bind::<Text, _>(file.digests.sha256.as_str())
+        .bind::<Text, _>(names::with_slashes(&file.local_path))
         .get_result(connection)?;
     let taken_for = TakenFor {
         id,

@@ -1,4 +1,4 @@
-//! Owns the rows of `library_roots`: what the last scan of each root found.
+//! Owns the rows of `library_roots`: where each root is, and what its last scan found.
 
 use std::collections::HashMap;
 
@@ -47,6 +47,17 @@ pub(crate) fn put(
             library_roots::file_count.eq(scanned.file_count),
             library_roots::problem_count.eq(scanned.problem_count),
         ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Notes where a root is, of which a file came in by another way than a scan.
+pub(crate) fn note(connection: &mut SqliteConnection, name: &str, path: &str) -> QueryResult<()> {
+    diesel::insert_into(library_roots::table)
+        .values((library_roots::name.eq(name), library_roots::path.eq(path)))
+        .on_conflict(library_roots::name)
+        .do_update()
+        .set(library_roots::path.eq(path))
         .execute(connection)?;
     Ok(())
 }

@@ -1,25 +1,44 @@
-//! Owns the statements that find what may fit a reference. Each of them is an
-//! index lookup, since job-service asks before every claim; a test looks at
-//! their plans.
+//! Owns the statements that find what may fit references. Each of them is an index lookup and is
+//! prepared once, since job-service asks before every claim; a test looks at their plans. How the
+//! models are read is in `lookup/load.rs`.
+
+mod key_in;
+mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel::result::QueryResult;
+use diesel::sql_types::Text;
 
 use super::filtered::AFTER_HEX;
-use super::tables::{model_aliases, model_server_availability, models, server_model_files};
-use super::{BIND_MAX, aliases, from_second_text};
-use crate::availability::{FileOnServer, KnownModel, MayFit, Seen};
+use super::tables::{model_aliases, models, server_inventories, server_model_files};
+use crate::availability::{KnownModel, MayFit};
+use crate::inventory::path_item_key;
 use crate::model::ModelKind;
 use crate::reference::{LookupKeys, Reference};
+use key_in::{KEYS_MAX, key_in};
 
-/// Rows that are looked at for each way in which a reference can fit. Beyond
-/// them a fit by a part of a name counts as ambiguous.
+/// Rows that are looked at for each way in which a reference can fit. Beyond them a reference that
+/// fits by a part of a name, or not at all, counts as ambiguous.
 pub(crate) const ROWS_MAX: usize = 2000;
 
+/// A way in which a reference can fit: a column of keys.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Sha256,
+    AutoV2,
+    AutoV3,
+    Alias,
+    Filename,
+    FilenameOnServer,
+    TitleOnServer,
+    AliasOnServer,
+}
+
 /// What may fit one reference.
+#[derive(Default)]
 struct Found {
     ids: BTreeSet<i64>,
     truncated: bool,
@@ -37,15 +56,22 @@ pub(crate) fn may_fit(
     connection: &mut SqliteConnection,
     references: &[Reference],
 ) -> QueryResult<Vec<MayFit>> {
-    let mut found = Vec::with_capacity(references.len());
-    let mut ids = BTreeSet::new();
-    for reference in references {
-        let one = find(connection, &reference.lookup_keys())?;
-        ids.extend(&one.ids);
-        found.push(one);
+    let keys: Vec<LookupKeys> = references.iter().map(Reference::lookup_keys).collect();
+    let mut found: Vec<Found> = keys.iter().map(|_| Found::default()).collect();
+    for way in Way::ALL {
+        find(connection, way, &keys, &mut found)?;
     }
+    for ((reference, keys), found) in references.iter().zip(&keys).zip(&mut found) {
+        if let Some(twelve) = &keys.twelve {
+            found.add(beginning_with(connection, twelve)?);
+        }
+        if found.truncated {
+            find_by_path(connection, reference, found)?;
+        }
+    }
+    let ids: BTreeSet<i64> = found.iter().flat_map(|one| &one.ids).copied().collect();
     let ids: Vec<i64> = ids.into_iter().collect();
-    let known = load(connection, &ids)?;
+    let known = load::load(connection, &ids)?;
     let known: BTreeMap<i64, Arc<KnownModel>> = known
         .into_iter()
         .map(|(id, model)| (id, Arc::new(model)))
@@ -57,180 +83,182 @@ pub(crate) fn may_fit(
     Ok(found.into_iter().map(may_fit).collect())
 }
 
-fn find(connection: &mut SqliteConnection, keys: &LookupKeys) -> QueryResult<Found> {
-    let LookupKeys {
-        sha256,
-        autov2,
-        twelve,
-        names,
-        filenames,
-    } = keys;
-    let limit = i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX);
-    let mut found = Found {
-        ids: BTreeSet::new(),
-        truncated: false,
-    };
-    if let Some(sha256) = sha256 {
-        let rows = models::table.filter(models::hash_sha256.eq(sha256));
-        found.add(rows.limit(limit).select(models::id).load(connection)?);
+/// Finds what fits in one way, for all references at once while that is not too much.
+fn find(
+    connection: &mut SqliteConnection,
+    way: Way,
+    keys: &[LookupKeys],
+    found: &mut [Found],
+) -> QueryResult<()> {
+    let of_each = keys.iter().map(|keys| way.keys(keys)).enumerate();
+    let mut asked: Vec<(&str, usize)> = of_each
+        .flat_map(|(place, keys)| keys.iter().map(move |key| (key.as_str(), place)))
+        .collect();
+    asked.sort_unstable();
+    let mut distinct: Vec<&str> = asked.iter().map(|(key, _)| *key).collect();
+    distinct.dedup();
+    let mut rows = Vec::new();
+    for some in distinct.chunks(KEYS_MAX) {
+        let more = way.rows(connection, some)?;
+        if more.len() > ROWS_MAX {
+            return find_each(connection, way, keys, found);
+        }
+        rows.extend(more);
     }
-    if let Some(autov2) = autov2 {
-        let rows = models::table.filter(models::hash_autov2.eq(autov2));
-        found.add(rows.limit(limit).select(models::id).load(connection)?);
-    }
-    if let Some(twelve) = twelve {
-        let rows = models::table.filter(models::hash_autov3.eq(twelve));
-        found.add(rows.limit(limit).select(models::id).load(connection)?);
-        let rows = models::table
-            .filter(models::hash_sha256.ge(twelve))
-            .filter(models::hash_sha256.lt(format!("{twelve}{AFTER_HEX}")));
-        found.add(rows.limit(limit).select(models::id).load(connection)?);
-    }
-    let rows = model_aliases::table.filter(model_aliases::alias_key.eq_any(names));
-    found.add(
-        rows.limit(limit)
-            .select(model_aliases::model_id)
-            .load(connection)?,
-    );
-    let rows = models::table.filter(models::filename_key.eq_any(filenames));
-    found.add(rows.limit(limit).select(models::id).load(connection)?);
-    let rows = server_model_files::table.filter(server_model_files::filename_key.eq_any(filenames));
-    found.add(
-        rows.limit(limit)
-            .select(server_model_files::model_id)
-            .load(connection)?,
-    );
-    let rows = server_model_files::table.filter(server_model_files::title_key.eq_any(names));
-    found.add(
-        rows.limit(limit)
-            .select(server_model_files::model_id)
-            .load(connection)?,
-    );
-    let rows = server_model_files::table.filter(server_model_files::alias_key.eq_any(names));
-    found.add(
-        rows.limit(limit)
-            .select(server_model_files::model_id)
-            .load(connection)?,
-    );
-    Ok(found)
-}
-
-fn load(connection: &mut SqliteConnection, ids: &[i64]) -> QueryResult<BTreeMap<i64, KnownModel>> {
-    let mut known = BTreeMap::new();
-    for chunk in ids.chunks(BIND_MAX) {
-        load_models(connection, chunk, &mut known)?;
-        load_seen(connection, chunk, &mut known)?;
-        load_files(connection, chunk, &mut known)?;
-    }
-    for alias in aliases::of_models(connection, ids)? {
-        if let Some(model) = known.get_mut(&alias.model_id) {
-            model.aliases.push(alias.alias_path);
+    for (key, id) in rows {
+        let first = asked.partition_point(|(asked, _)| *asked < key.as_str());
+        let places = asked[first..].iter().take_while(|(asked, _)| *asked == key);
+        for (_, place) in places {
+            found[*place].ids.insert(id);
         }
     }
-    Ok(known)
+    Ok(())
 }
 
-fn load_models(
+/// The same for one reference after the other, so that the many rows of one cut off no other.
+fn find_each(
     connection: &mut SqliteConnection,
-    ids: &[i64],
-    known: &mut BTreeMap<i64, KnownModel>,
+    way: Way,
+    keys: &[LookupKeys],
+    found: &mut [Found],
 ) -> QueryResult<()> {
-    type Row = (
-        i64,
-        String,
-        Option<String>,
-        Option<String>,
-        Option<String>,
-        String,
-        String,
-        Option<String>,
-    );
-    let rows: Vec<Row> = models::table
-        .filter(models::id.eq_any(ids))
-        .select((
-            models::id,
-            models::kind,
-            models::hash_sha256,
-            models::hash_autov2,
-            models::hash_autov3,
-            models::local_path,
-            models::filename,
-            models::forge_format,
-        ))
-        .load(connection)?;
-    for (id, kind, sha256, autov2, autov3, local_path, filename, forge_format) in rows {
-        let model = KnownModel {
-            id,
-            // The check of the table allows no other word.
-            kind: ModelKind::from_word(&kind).unwrap_or(ModelKind::Checkpoint),
+    for (keys, found) in keys.iter().zip(found) {
+        let keys: Vec<&str> = way.keys(keys).iter().map(String::as_str).collect();
+        if !keys.is_empty() {
+            let rows = way.rows(connection, &keys)?;
+            found.add(rows.into_iter().map(|(_, id)| id).collect());
+        }
+    }
+    Ok(())
+}
+
+impl Way {
+    const ALL: [Self; 8] = [
+        Self::Sha256,
+        Self::AutoV2,
+        Self::AutoV3,
+        Self::Alias,
+        Self::Filename,
+        Self::FilenameOnServer,
+        Self::TitleOnServer,
+        Self::AliasOnServer,
+    ];
+
+    fn keys(self, keys: &LookupKeys) -> &[String] {
+        let LookupKeys {
             sha256,
             autov2,
-            autov3,
-            local_path,
-            filename,
-            forge_format: forge_format.unwrap_or_default(),
-            aliases: Vec::new(),
-            seen_on: Vec::new(),
-            files: Vec::new(),
-        };
-        known.insert(id, model);
-    }
-    Ok(())
-}
-
-fn load_seen(
-    connection: &mut SqliteConnection,
-    ids: &[i64],
-    known: &mut BTreeMap<i64, KnownModel>,
-) -> QueryResult<()> {
-    let rows: Vec<(i64, String, Option<String>, Option<String>)> = model_server_availability::table
-        .filter(model_server_availability::model_id.eq_any(ids))
-        .select((
-            model_server_availability::model_id,
-            model_server_availability::server_id,
-            model_server_availability::title,
-            model_server_availability::last_seen,
-        ))
-        .load(connection)?;
-    for (model_id, server, title, last_seen) in rows {
-        if let Some(model) = known.get_mut(&model_id) {
-            model.seen_on.push(Seen {
-                server,
-                title: title.unwrap_or_default(),
-                at: last_seen.as_deref().and_then(from_second_text),
-            });
+            twelve,
+            names,
+            filenames,
+        } = keys;
+        match self {
+            Self::Sha256 => sha256.as_slice(),
+            Self::AutoV2 => autov2.as_slice(),
+            Self::AutoV3 => twelve.as_slice(),
+            Self::Alias | Self::TitleOnServer | Self::AliasOnServer => names,
+            Self::Filename | Self::FilenameOnServer => filenames,
         }
     }
-    Ok(())
-}
 
-fn load_files(
-    connection: &mut SqliteConnection,
-    ids: &[i64],
-    known: &mut BTreeMap<i64, KnownModel>,
-) -> QueryResult<()> {
-    type Row = (i64, String, String, String, String, Option<String>);
-    let rows: Vec<Row> = server_model_files::table
-        .filter(server_model_files::model_id.eq_any(ids))
-        .select((
-            server_model_files::model_id,
-            server_model_files::server_id,
-            server_model_files::title,
-            server_model_files::path,
-            server_model_files::alias,
-            server_model_files::sha256,
-        ))
-        .load(connection)?;
-    for (model_id, server, title, path, alias, sha256) in rows {
-        if let Some(model) = known.get_mut(&model_id) {
-            model.files.push(FileOnServer {
-                server,
-                title,
-                path,
-                alias,
-                sha256,
-            });
+    /// The rows that have one of these keys, at most [`limit`]: key and model.
+    fn rows(
+        self,
+        connection: &mut SqliteConnection,
+        keys: &[&str],
+    ) -> QueryResult<Vec<(String, i64)>> {
+        use model_aliases::dsl as alias;
+        use models::dsl as model;
+        use server_model_files::dsl as file;
+        macro_rules! rows {
+            ($column:expr, $key:expr, $model:expr) => {
+                $column
+                    .0
+                    .filter(key_in::<Text, _, _>($column.1, keys))
+                    .select(($key, $model))
+                    .limit(limit())
+                    .load(connection)
+            };
+            ($column:expr, $model:expr) => {
+                rows!($column, $column.1, $model)
+            };
+        }
+        match self {
+            Self::Sha256 => rows!(
+                (models::table, model::hash_sha256),
+                model::hash_sha256.assume_not_null(),
+                model::id
+            ),
+            Self::AutoV2 => rows!(
+                (models::table, model::hash_autov2),
+                model::hash_autov2.assume_not_null(),
+                model::id
+            ),
+            Self::AutoV3 => rows!(
+                (models::table, model::hash_autov3),
+                model::hash_autov3.assume_not_null(),
+                model::id
+            ),
+            Self::Alias => rows!((model_aliases::table, alias::alias_key), alias::model_id),
+            Self::Filename => rows!((models::table, model::filename_key), model::id),
+            Self::FilenameOnServer => {
+                rows!(
+                    (server_model_files::table, file::filename_key),
+                    file::model_id
+                )
+            }
+            Self::TitleOnServer => {
+                rows!((server_model_files::table, file::title_key), file::model_id)
+            }
+            Self::AliasOnServer => {
+                rows!((server_model_files::table, file::alias_key), file::model_id)
+            }
         }
     }
+}
+
+/// One row more than are looked at, which tells that there are more.
+fn limit() -> i64 {
+    i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX)
+}
+
+/// The models whose SHA-256 begins so.
+fn beginning_with(connection: &mut SqliteConnection, twelve: &str) -> QueryResult<Vec<i64>> {
+    models::table
+        .filter(models::hash_sha256.ge(twelve))
+        .filter(models::hash_sha256.lt(format!("{twelve}{AFTER_HEX}")))
+        .select(models::id)
+        .limit(limit())
+        .load(connection)
+}
+
+/// Adds what has the whole text as its path, in the registry or on a server: the one that is meant
+/// may lie behind the others of its file name.
+fn find_by_path(
+    connection: &mut SqliteConnection,
+    reference: &Reference,
+    found: &mut Found,
+) -> QueryResult<()> {
+    let paths = reference.paths();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let kinds = [ModelKind::Checkpoint, ModelKind::Lora].into_iter();
+    let kinds = kinds.filter(|kind| reference.kind.is_none_or(|asked| asked == *kind));
+    let item_keys = kinds.flat_map(|kind| paths.iter().map(move |path| path_item_key(kind, path)));
+    let item_keys: Vec<String> = item_keys.collect();
+    let here = models::table
+        .filter(key_in::<Text, _, _>(models::local_path, &paths))
+        .select(models::id);
+    found.add(here.limit(limit()).load(connection)?);
+    let servers = server_inventories::table.select(server_inventories::server_id);
+    let there = server_model_files::table
+        .filter(server_model_files::server_id.eq_any(servers))
+        .filter(key_in::<Text, _, _>(
+            server_model_files::item_key,
+            &item_keys,
+        ))
+        .select(server_model_files::model_id);
+    found.add(there.limit(limit()).load(connection)?);
     Ok(())
 }

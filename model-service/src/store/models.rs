@@ -4,13 +4,12 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::result::QueryResult;
+use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::model_row::Row;
 use super::tables::models;
-use super::{BIND_MAX, files_of_models, filtered, from_second_text, second_text};
-use crate::model::{
-    AutoV2, CivitaiMetadata, Details, Model, ModelFilter, ModelKind, NewModel, Sha256, Weight,
-};
+use super::{BIND_MAX, files_of_models, from_second_text, library_files, second_text};
+use crate::model::{AutoV2, CivitaiMetadata, Details, Model, ModelKind, NewModel, Sha256, Weight};
 
 /// The columns of a model that callers write.
 #[derive(Insertable, AsChangeset)]
@@ -145,6 +144,28 @@ pub(crate) fn update(
     Ok(())
 }
 
+/// The other digests, and what Civitai said by them, are of the content that the model had before
+/// its SHA-256 became this one. What the library computed with the new one is true of it.
+pub(crate) fn forget_former_hash(
+    connection: &mut SqliteConnection,
+    id: i64,
+    sha256: Option<&Sha256>,
+) -> QueryResult<()> {
+    diesel::sql_query(
+        "UPDATE models SET
+            (hash_autov1, hash_autov3, hash_blake3) =
+                (SELECT hash_autov1, hash_autov3, hash_blake3 FROM library_files
+                 WHERE model_id = ?1 AND hash_sha256 = ?2 LIMIT 1),
+            civitai_checked = NULL, civitai_matched_by = NULL, civitai_error = NULL,
+            enriched_at = NULL
+         WHERE id = ?1",
+    )
+    .bind::<BigInt, _>(id)
+    .bind::<Nullable<Text>, _>(sha256.map(Sha256::as_str))
+    .execute(connection)?;
+    Ok(())
+}
+
 /// Notes that a job used a model, unless a later use is known; whether there is
 /// such a model.
 pub(crate) fn touch(
@@ -216,19 +237,10 @@ pub(crate) fn id_of_sha256(
         .optional()
 }
 
-/// At most `limit` models after the id `after` that a filter lets through, by id.
-pub(crate) fn list(
-    connection: &mut SqliteConnection,
-    filter: &ModelFilter,
-    after: i64,
-    limit: usize,
-) -> QueryResult<Vec<Model>> {
-    let ids = filtered::ids(connection, filter, after, limit)?;
-    by_ids(connection, &ids)
-}
-
-/// Removes a model; its aliases, files and availability go with it.
+/// Removes a model; its aliases, servers' files and availability go with it. The
+/// next scan makes new models for its files in the library.
 pub(crate) fn delete(connection: &mut SqliteConnection, id: i64) -> QueryResult<bool> {
+    library_files::read_again(connection, id)?;
     let gone = diesel::delete(models::table.find(id)).execute(connection)?;
     Ok(gone > 0)
 }

@@ -48,8 +48,12 @@ pub(crate) fn apply(
 ) -> QueryResult<Applied> {
     let server = update.server.as_str();
     let doubted_since = on_file.and_then(|inventory| inventory.doubted_since);
-    let plan = plan(update, fetch(connection, update, doubted_since)?, now);
+    let before = fetch(connection, update, doubted_since)?;
+    let looked_at = update.looked_at(now);
+    let plan = plan(update, before, looked_at);
     let names_changed = carry_out(connection, server, &plan, now)?;
+    files::doubt(connection, &plan.doubted_files, Some(looked_at))?;
+    files::doubt(connection, &plan.cleared_files, None)?;
     if !plan.was_available.is_empty() {
         availability::touch_listed(connection, server, now)?;
     }
@@ -98,7 +102,7 @@ fn difference(
         .collect()
 }
 
-/// Does what the plan says; whether it did more than let models come and go.
+/// Does what the plan says, but for doubts; whether it did more than let models come and go.
 fn carry_out(
     connection: &mut SqliteConnection,
     server: &str,
@@ -112,8 +116,6 @@ fn carry_out(
         new_files,
         changed_files,
         gone_files,
-        doubted_files,
-        cleared_files,
         available,
         was_available,
         ..
@@ -133,8 +135,6 @@ fn carry_out(
     for (id, model_id, file) in changed_files {
         files::update_listed(connection, server, *id, *model_id, file)?;
     }
-    files::doubt(connection, doubted_files, Some(now))?;
-    files::doubt(connection, cleared_files, None)?;
     for (model_id, file) in new_files {
         files::insert_listed(connection, server, *model_id, file)?;
     }

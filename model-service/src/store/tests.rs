@@ -8,6 +8,7 @@ mod plans;
 mod request_ids;
 mod schema_text;
 mod syncs;
+mod to_hash;
 
 use std::path::PathBuf;
 

@@ -237,6 +237,10 @@ async fn violations_of_an_inventory_name_the_item() {
         mode: InventoryMode::Full.into(),
         base_generation: "1".into(),
         item_count: Some(-1),
+        list_time: Some(prost_types::Timestamp {
+            seconds: 0,
+            nanos: -1,
+        }),
     };
     let found = send(&mut service, vec![Some(Part::Header(wrong_header))]).await;
     assert_eq!(
@@ -245,9 +249,17 @@ async fn violations_of_an_inventory_name_the_item() {
             "header.server",
             "header.generation",
             "header.item_count",
-            "header.base_generation"
+            "header.base_generation",
+            "header.list_time",
         ]
     );
+    let ahead = crate::harness::time_of_start() + chrono::TimeDelta::milliseconds(300_001);
+    let ahead = InventoryHeader {
+        list_time: Some(service_kit::clock::to_timestamp(ahead)),
+        ..header("left", "1")
+    };
+    let found = send(&mut service, vec![Some(Part::Header(ahead))]).await;
+    assert_eq!(found, ["header.list_time"]);
     let mut wrong = items(vec![
         listed("x.pt", ""),
         InventoryModel {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use service_kit::clock;
 use stablequeue_proto::models::v1::*;
 
-use crate::harness::{Service, items, listed, reference};
+use crate::harness::{Service, header, items, listed, reference};
 
 use AvailabilityState::{Available, Missing, Stale};
 
@@ -81,6 +82,33 @@ async fn the_same_listing_again_is_the_second_look_when_it_is_later() {
     assert_eq!(state(&mut service, "1").await, Available);
     let third = service.full("left", "less", models(0..2)).await;
     assert_eq!((third.removed_count, third.doubted_count), (0, 0));
+}
+
+#[tokio::test]
+async fn one_listing_is_never_its_own_second_look_however_late_it_comes_again() {
+    let mut service = Service::new().await;
+    service.full("left", "1", models(0..10)).await;
+    service.hand.advance(SECOND_LOOK);
+    let listed_at = crate::harness::time_of_start();
+    let later = |later: Duration| InventoryHeader {
+        list_time: Some(clock::to_timestamp(listed_at + later)),
+        ..header("left", "less")
+    };
+    for _ in 0..3 {
+        // Its answer was lost: the caller sends what it has again.
+        let same = service.sync(later(Duration::ZERO), items(models(0..2)));
+        let same = same.await.unwrap();
+        assert_eq!((same.removed_count, same.doubted_count), (0, 8));
+        assert_eq!(state(&mut service, "3").await, Available);
+        service.hand.advance(SECOND_LOOK);
+    }
+    let almost = SECOND_LOOK - Duration::from_millis(1);
+    let early = service.sync(later(almost), items(models(0..2)));
+    assert_eq!(early.await.unwrap().doubted_count, 8);
+    let second = service.sync(later(SECOND_LOOK), items(models(0..2)));
+    let second = second.await.unwrap();
+    assert_eq!((second.removed_count, second.doubted_count), (8, 0));
+    assert_eq!(state(&mut service, "3").await, Missing);
 }
 
 #[tokio::test]

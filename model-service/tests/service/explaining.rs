@@ -1,5 +1,6 @@
 //! Why a reference stands for one model, for several or for none; and that nothing is guessed.
 
+use prost::Message as _;
 use stablequeue_proto::models::v1::*;
 
 use crate::harness::{OTHER, SHA, Service, checkpoint, file, lora};
@@ -177,4 +178,79 @@ async fn an_answer_with_long_texts_is_one_that_clients_receive() {
                 .all(|model| model.notes.is_empty())
         );
     }
+}
+
+#[tokio::test]
+async fn an_answer_about_many_models_with_long_names_is_one_that_clients_receive() {
+    let mut service = Service::new().await;
+    for at in 0..16 {
+        let model = Model {
+            local_path: format!("/{at}/{}/foo.pt", "d".repeat(4000)),
+            description: "x".repeat(65_000),
+            ..checkpoint("foo.pt")
+        };
+        service.create(model).await;
+    }
+    let resolve = async |service: &mut Service, count: usize| {
+        let reference = ModelReference {
+            reference: "foo".into(),
+            ..ModelReference::default()
+        };
+        let references = vec![reference; count];
+        let request = ResolveModelsRequest { references };
+        let answer = service.models.resolve_models(request).await;
+        let answer = answer.unwrap().into_inner();
+        assert_eq!(answer.resolutions.len(), count);
+        assert!(answer.encoded_len() <= 2 * 1024 * 1024);
+        for resolution in &answer.resolutions {
+            assert_eq!(resolution.candidates.len(), 16);
+            assert!(
+                resolution
+                    .candidates
+                    .iter()
+                    .all(|it| !it.model_id.is_empty())
+            );
+        }
+        answer.resolutions[0].candidates[15].clone()
+    };
+    // As much is told of each as there is room for.
+    let shown = resolve(&mut service, 1).await;
+    assert_eq!(shown.description.len(), 65_000);
+    let shown = resolve(&mut service, 2).await;
+    assert_eq!(
+        (shown.description.len(), shown.filename.as_str()),
+        (0, "foo.pt")
+    );
+    let shown = resolve(&mut service, 256).await;
+    assert_eq!((shown.name.as_str(), shown.local_path.as_str()), ("", ""));
+}
+
+#[tokio::test]
+async fn a_list_of_models_with_long_texts_leaves_none_out() {
+    let mut service = Service::new().await;
+    let mut made = Vec::new();
+    for at in 0..60 {
+        let model = Model {
+            local_path: format!("/{at}/foo.pt"),
+            description: "x".repeat(65_000),
+            ..checkpoint("foo.pt")
+        };
+        made.push(service.create(model).await.model_id);
+    }
+    let mut request = ListModelsRequest {
+        page_size: 1000,
+        ..ListModelsRequest::default()
+    };
+    let mut listed = Vec::new();
+    loop {
+        let page = service.models.list_models(request.clone()).await;
+        let page = page.unwrap().into_inner();
+        assert!(page.encoded_len() <= 2 * 1024 * 1024 + 1024);
+        listed.extend(page.models.into_iter().map(|model| model.model_id));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(listed, made);
 }

@@ -228,6 +228,7 @@ pub(crate) fn header(server: &str, generation: &str) -> InventoryHeader {
         mode: InventoryMode::Full.into(),
         base_generation: String::new(),
         item_count: None,
+        list_time: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use stablequeue_proto::admin::v1::{CancelOperationRequest, OperationState};
 use stablequeue_proto::models::v1::*;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::harness::{SHA, listed, model, reason};
 use crate::hashing_shelf::{Desk, ROOT, Shelf, count, reasons};
@@ -334,4 +335,53 @@ async fn a_model_that_somebody_registered_by_its_hash_gets_the_file() {
     );
     let unrelated_now = service.get(&unrelated.model_id).await.unwrap();
     assert_eq!(unrelated_now.etag, unrelated.etag);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_against_a_file_of_the_library_is_refused_and_no_old_digest_outlives_a_new_one() {
+    let shelf = Shelf::new();
+    shelf.put("lora.safetensors", &body());
+    shelf.put("other.ckpt", b"abc");
+    let mut service = shelf.service().await;
+    let mut desk = Desk::of(&service).await;
+    desk.scan().await;
+    desk.hash().await;
+    let models = service.all_models().await;
+    let hashed = by_name(&models, "lora.safetensors").clone();
+    let with = |sha256: &str| Model {
+        model_id: hashed.model_id.clone(),
+        hash_sha256: sha256.to_owned(),
+        ..Model::default()
+    };
+    let refused = service.update(with(SHA), &["hash_sha256"]).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!(info.reason, "HASH_CONTRADICTED");
+    assert_eq!(info.metadata["root"], ROOT);
+    assert_eq!(info.metadata["path"], "lora.safetensors");
+    let unchanged = service.get(&hashed.model_id).await.unwrap();
+    assert_eq!(unchanged.etag, hashed.etag);
+
+    // A file that is gone speaks for nothing any more.
+    std::fs::remove_file(shelf.path("lora.safetensors")).unwrap();
+    desk.scan().await;
+    let mask = ["hash_sha256", "hash_autov2"];
+    let mut changed = with(SHA);
+    changed.hash_autov2 = SHA[..10].to_owned();
+    let after = service.update(changed, &mask).await.unwrap();
+    let digests = |model: &Model| {
+        [
+            model.hash_autov1.clone(),
+            model.hash_autov3.clone(),
+            model.hash_blake3.clone(),
+        ]
+    };
+    assert_eq!(digests(&after), ["", "", ""]);
+    assert_eq!(service.resolve(&hashed.hash_autov3).await.model, None);
+    // What the library computed is known again with the hash it belongs to.
+    let mut back = with(BODY_SHA256);
+    back.hash_autov2 = BODY_SHA256[..10].to_owned();
+    let back = service.update(back, &mask).await.unwrap();
+    assert_eq!(digests(&back), digests(&hashed));
 }

@@ -21,6 +21,7 @@ mod explaining;
 mod harness;
 mod hashing;
 mod hashing_commands;
+mod hashing_decides;
 mod hashing_shelf;
 mod inventories;
 mod models;

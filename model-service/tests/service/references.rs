@@ -162,3 +162,39 @@ async fn the_type_of_a_reference_is_a_condition() {
         AvailabilityState::Missing
     );
 }
+
+#[tokio::test]
+async fn among_more_files_of_one_name_than_are_looked_at_none_counts_as_missing() {
+    let mut service = Service::new().await;
+    let name = |number| format!("f{number:04}/model.safetensors");
+    let files = (0..2008).map(|number| listed(&name(number), ""));
+    service.full("left", "1", files.collect()).await;
+    let last = format!("/srv/models/{}", name(2007));
+    for path in [last.clone(), last.replace('/', "\\")] {
+        let found = service.check_one(&path, "left").await;
+        assert_eq!(found.state(), AvailabilityState::Available, "{path}");
+        assert_eq!(found.r#match(), MatchKind::Path);
+        assert_eq!(found.title, name(2007));
+        let resolved = service.resolve(&path).await.model.unwrap();
+        assert_eq!(resolved.local_path, last);
+    }
+    // The first ones were looked at, this one was not: it may be there.
+    let end = format!("models/{}", name(2007));
+    let unsure = service.check_one(&end, "left").await;
+    assert_eq!(unsure.state(), AvailabilityState::Ambiguous);
+    assert_eq!(unsure.candidates.len(), 16);
+    assert_eq!(unsure.candidates[0], name(0));
+    let resolved = service.resolve(&end).await;
+    assert_eq!((&resolved.model, resolved.candidates.len()), (&None, 0));
+    let said = &resolved.explanation;
+    assert!(
+        said.contains("None of those that were looked at fits"),
+        "{said}"
+    );
+    // Another question beside it loses nothing.
+    let both = service.check(&[&end, &name(2007)], &["left"]).await;
+    let states = both[0].references.iter().map(|found| found.state());
+    assert!(states.eq([AvailabilityState::Ambiguous, AvailabilityState::Available]));
+    let other = service.check_one("other/thing.safetensors", "left").await;
+    assert_eq!(other.state(), AvailabilityState::Missing);
+}

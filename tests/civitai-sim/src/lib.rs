@@ -18,7 +18,7 @@ mod sim;
 mod version;
 mod world;
 
-pub use plays::Play;
+pub use plays::{Fed, Feed, PIECES_MAX, Play};
 pub use recorded::{REQUESTS_KEPT, Recorded};
 pub use routes::{HASHES_MAX, IDS_MAX};
 pub use rules::{Rule, Target, Times};

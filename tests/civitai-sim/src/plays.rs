@@ -2,12 +2,16 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::samples;
 
@@ -35,6 +39,33 @@ pub enum Play {
     HangUp,
     /// No answer, for as long as the client stays.
     Silence,
+    /// A 200 whose body is what the test gives, piece by piece.
+    Fed(Fed),
+}
+
+/// Pieces of a fed body that wait to be taken.
+pub const PIECES_MAX: usize = 64;
+
+/// The body of a [`Play::Fed`]; its first answer has it.
+#[derive(Clone, Debug)]
+pub struct Fed(Arc<Mutex<Receiver<Bytes>>>);
+
+/// Gives the pieces of a body; the body ends when this is dropped.
+#[derive(Debug)]
+pub struct Feed(Sender<Bytes>);
+
+impl Feed {
+    /// Gives a piece; whoever asked may be gone.
+    ///
+    /// # Panics
+    /// When [`PIECES_MAX`] pieces wait to be taken.
+    pub fn give(&self, piece: impl Into<Bytes>) {
+        let given = self.0.try_send(piece.into());
+        assert!(
+            !matches!(given, Err(TrySendError::Full(_))),
+            "too many pieces wait to be taken"
+        );
+    }
 }
 
 impl Play {
@@ -57,6 +88,12 @@ impl Play {
             retry_after: None,
             body: Bytes::from(page),
         }
+    }
+
+    /// An answer whose body the test gives piece by piece, as slowly as it likes.
+    pub fn fed() -> (Feed, Self) {
+        let (sender, receiver) = channel(PIECES_MAX);
+        (Feed(sender), Self::Fed(Fed(Arc::new(Mutex::new(receiver)))))
     }
 
     /// A rate limit that says when to come back, in the words of `Retry-After`.
@@ -83,6 +120,13 @@ impl Play {
             Self::Cut(bytes) => cut(right.await, bytes).await,
             Self::HangUp => broken(Response::new(Body::empty()), Bytes::new(), 1),
             Self::Silence => pending().await,
+            Self::Fed(Fed(pieces)) => {
+                let pieces = stream::unfold(pieces, async |pieces| {
+                    let piece = pieces.lock().await.recv().await?;
+                    Some((Ok::<_, io::Error>(piece), pieces))
+                });
+                Response::new(Body::from_stream(pieces))
+            }
         }
     }
 }

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use prost::Message;
-use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto};
+use prost_types::{
+    FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
+};
 use serde_json::Value;
 use stablequeue_proto::FILE_DESCRIPTOR_SET;
 
@@ -16,9 +18,11 @@ const READS: [&str; 7] = ["Check", "Find", "Get", "List", "Resolve", "Verify", "
 const SETTLED_BY_THE_FIRST: [&str; 6] = ["Cancel", "Cordon", "Drain", "Probe", "Prune", "Uncordon"];
 /// The field by which a method knows its repetition.
 const REQUEST_ID: &str = "request_id";
-/// The field of methods that begin an operation: a second call begins another
-/// one, or is refused, and its request_id may be left out.
+/// The field of methods that begin an operation when they are asked to.
 const BACKGROUND: &str = "background";
+/// What methods answer that begin an operation: a second call begins another
+/// one, or is refused, and its request_id may be left out.
+const OPERATION: &str = ".stablequeue.admin.v1.Operation";
 /// gRPC makes no more attempts than this, whatever a config says.
 const ATTEMPTS_MAX: u64 = 5;
 
@@ -52,18 +56,28 @@ fn first_word(method: &str) -> &str {
     &method[..end.unwrap_or(method.len())]
 }
 
+/// The fields of a message by its full name.
+fn fields<'a>(files: &'a [FileDescriptorProto], message: &str) -> &'a [FieldDescriptorProto] {
+    let wanted = message.trim_start_matches('.');
+    let found = files
+        .iter()
+        .flat_map(|file| file.message_type.iter().map(move |each| (file, each)))
+        .find(|(file, message)| wanted == format!("{}.{}", file.package(), message.name()));
+    &found.unwrap().1.field
+}
+
 fn asks_with(
     files: &[FileDescriptorProto],
     method: &MethodDescriptorProto,
     field_name: &str,
 ) -> bool {
-    let wanted = method.input_type().trim_start_matches('.');
-    let input = files
-        .iter()
-        .flat_map(|file| file.message_type.iter().map(move |each| (file, each)))
-        .find(|(file, message)| wanted == format!("{}.{}", file.package(), message.name()));
-    let (_, message) = input.unwrap();
-    message.field.iter().any(|field| field.name() == field_name)
+    let mut input = fields(files, method.input_type()).iter();
+    input.any(|field| field.name() == field_name)
+}
+
+fn answers_an_operation(files: &[FileDescriptorProto], method: &MethodDescriptorProto) -> bool {
+    let mut output = fields(files, method.output_type()).iter();
+    output.any(|field| field.type_name() == OPERATION)
 }
 
 /// Every unary method that is declared, with whether it is safe to repeat.
@@ -79,10 +93,14 @@ fn unary_methods() -> Vec<(Name, bool)> {
                     continue;
                 }
                 let verb = first_word(method.name());
+                // Reads of operations answer them too.
+                let begins = asks_with(&files, method, BACKGROUND)
+                    || !(READS.contains(&verb) || SETTLED_BY_THE_FIRST.contains(&verb))
+                        && answers_an_operation(&files, method);
                 let safe = READS.contains(&verb)
                     || SETTLED_BY_THE_FIRST.contains(&verb)
                     || asks_with(&files, method, REQUEST_ID);
-                let safe = safe && !asks_with(&files, method, BACKGROUND);
+                let safe = safe && !begins;
                 methods.push(((full.clone(), method.name().to_owned()), safe));
             }
         }

@@ -2,9 +2,14 @@
 //! be fetched, so what was lost is made again, but never twice at once.
 
 use anyhow::Result;
-use forge_sim::{Fault, Generation, Outcome};
-use stablequeue_proto::jobs::v1::{AttemptOutcome, JobState, SubmitJobRequest};
-use system_tests::{Pair, PairOptions, Sim, pair::txt2img};
+use forge_sim::{Event, Fault, Generation, Outcome, What};
+use job_service::dispatch::forge::GenerateAnswer;
+use stablequeue_proto::jobs::v1::{
+    self as jobs, AttemptOutcome, AttemptPhase, JobState, SubmitJobRequest,
+};
+use system_tests::{Pair, PairOptions, Sim, pair::txt2img, wait};
+
+use crate::left_behind::next_second;
 
 async fn api_only(gated: bool) -> Result<Sim> {
     Sim::with(|config| {
@@ -92,6 +97,92 @@ async fn a_cancelled_generation_ends_by_itself_and_no_other_is_hit() -> Result<(
     assert_eq!(sim.asked("/sdapi/v1/interrupt"), 0);
     let ended: Vec<Outcome> = sim.log().iter().map(|one| one.outcome).collect();
     assert_eq!(ended, [Outcome::Completed, Outcome::Completed]);
+    Ok(())
+}
+
+/// Waits until somebody else's request is behind what runs.
+async fn queued(sim: &Sim, count: usize) -> Result<()> {
+    let queued = |events: &[Event]| {
+        let queued = events.iter();
+        let queued = queued.filter(|one| matches!(one.what, What::Queued { .. }));
+        queued.count() == count
+    };
+    sim.sim.wait_for_events(queued, wait::BOUND).await
+}
+
+/// Lets a cancel interrupt what runs there.
+async fn allow_interrupts(pair: &Pair) -> Result<()> {
+    let request = jobs::UpdateServerRequest {
+        server: Some(jobs::Server {
+            alias: "gpu".to_owned(),
+            interrupts_allowed: Some(true),
+            ..jobs::Server::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["interrupts_allowed".to_owned()],
+        }),
+    };
+    pair.servers().await?.update_server(request).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_made_again_although_its_owner_keeps_the_server_busy() -> Result<()> {
+    let pair = Pair::start(PairOptions::default()).await?;
+    let sim = api_only(true).await?;
+    pair.add("gpu", &sim).await?;
+    sim.sim.script(Fault::CutBeforeAnswer);
+    let id = pair.submit(txt2img("lost")).await?;
+    sim.sim.gate().load(1);
+    pair.job_when(&id, "it generates", |job| {
+        let attempt = job.current_attempt.clone().unwrap_or_default();
+        attempt.phase() == AttemptPhase::Generating
+    })
+    .await?;
+    let other = sim.foreign()?;
+    queued(&sim, 2).await?;
+    next_second().await?;
+    sim.sim.gate().step(2);
+    // The other one is at work until the gate opens.
+    let job = pair
+        .job_when(&id, "its second attempt begins", |job| {
+            job.current_attempt
+                .as_ref()
+                .is_some_and(|it| it.number == 2)
+        })
+        .await?;
+    assert_eq!(job.attempts[0].outcome(), AttemptOutcome::Lost);
+    sim.sim.gate().open();
+    assert!(matches!(other.await?, GenerateAnswer::Answered { .. }));
+    pair.completed(&id).await?;
+    let log = sim.log();
+    assert!(log.len() == 3 && in_turn(&log), "{log:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_does_not_interrupt_what_its_owner_began_before() -> Result<()> {
+    let pair = Pair::start(PairOptions::default()).await?;
+    let sim = api_only(true).await?;
+    pair.add("gpu", &sim).await?;
+    allow_interrupts(&pair).await?;
+    let other = sim.foreign()?;
+    sim.until(|log| log.len() == 1).await?;
+    let id = pair.submit(txt2img("behind it")).await?;
+    queued(&sim, 2).await?;
+    pair.cancel(&id).await?;
+    let asked = sim.asked("/sdapi/v1/progress");
+    sim.until_asked("/sdapi/v1/progress", asked + 5).await?;
+    assert_eq!(sim.asked("/sdapi/v1/interrupt"), 0);
+    next_second().await?;
+    // The other one ends, and what is ours is interrupted.
+    sim.sim.gate().load(1);
+    sim.sim.gate().step(2);
+    assert!(matches!(other.await?, GenerateAnswer::Answered { .. }));
+    let job = pair.ended(&id).await?;
+    assert_eq!(job.state(), JobState::Cancelled);
+    let ended: Vec<Outcome> = sim.log().iter().map(|one| one.outcome).collect();
+    assert_eq!(ended, [Outcome::Completed, Outcome::Interrupted]);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use diesel::{
     sql_types::{Nullable, Text},
     sqlite::SqliteConnection,
 };
-use forge_sim::{Event, Outcome, What};
+use forge_sim::{Event, Outcome, Target, What};
 use job_service::dispatch::forge::GenerateAnswer;
 use service_kit::clock::Clock;
 use stablequeue_proto::jobs::v1::{self as jobs, JobState};
@@ -48,7 +48,7 @@ async fn what_was_given_up_at_a_start_is_stopped_before_the_next_job() -> Result
 
 /// Waits for another second of the wall clock: that is how exact servers are
 /// about when a job began.
-async fn next_second() -> Result<()> {
+pub(crate) async fn next_second() -> Result<()> {
     let clock = Clock::system();
     let second = clock.now().timestamp();
     wait::until("the next second", || async {
@@ -156,6 +156,24 @@ fn processes(pair: &Pair, id: &str) -> Result<Vec<Option<String>>> {
             .bind::<Text, _>(id)
             .load(&mut conn)?;
     Ok(rows.into_iter().map(|row| row.server_process).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_that_gets_an_attempt_is_on_file_though_it_is_never_seen_there() -> Result<()> {
+    let pair = Pair::start(PairOptions::with_quiet_monitors()).await?;
+    let mut sim = Sim::gated().await?;
+    pair.add("gpu", &sim).await?;
+    sim.sim.restart().await?;
+    let now = sim.sim.app_id();
+    // It does not say how far it is.
+    sim.sim.hold(Target::Progress);
+    let id = pair.submit(txt2img("never seen")).await?;
+    sim.until(|log| log.len() == 1).await?;
+    assert_eq!(processes(&pair, &id)?, [Some(now.to_string())]);
+    sim.sim.release(&Target::Progress);
+    sim.sim.gate().open();
+    pair.completed(&id).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

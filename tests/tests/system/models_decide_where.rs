@@ -53,6 +53,7 @@ async fn change_inventory(
         mode: InventoryMode::Delta.into(),
         base_generation: known.generation,
         item_count: Some(1),
+        list_time: None,
     };
     let item = models::InventoryItem {
         kind: Some(Kind::Model(models::InventoryModel {

@@ -1,7 +1,9 @@
 //! A row that cannot be understood holds up nobody but itself.
 
 use anyhow::Result;
-use diesel::{Connection as _, RunQueryDsl as _, sql_types::Text, sqlite::SqliteConnection};
+use diesel::{
+    Connection as _, QueryableByName, RunQueryDsl as _, sql_types::Text, sqlite::SqliteConnection,
+};
 use stablequeue_proto::jobs::v1::{self as jobs, AttemptOutcome, JobState};
 use system_tests::{Pair, PairOptions, Sim, pair::txt2img};
 use tonic::Code;
@@ -137,6 +139,50 @@ async fn a_broken_attempt_holds_up_only_its_own_job() -> Result<()> {
     let next = pair.submit(txt2img("behind it")).await?;
     pair.completed(&next).await?;
     assert_eq!(sim.log().len(), 2);
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Ended {
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Text)]
+    error_code: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_attempt_under_way_is_ended_and_its_server_goes_on() -> Result<()> {
+    for (column, nonsense) in [
+        ("models_json", "{nonsense"),
+        ("phase", "nonsense"),
+        ("claimed_at", "nonsense"),
+    ] {
+        let mut pair = Pair::start(PairOptions::default()).await?;
+        let sim = Sim::gated().await?;
+        pair.add("gpu", &sim).await?;
+        let id = pair.submit(txt2img("spoiled on the way")).await?;
+        sim.until(|log| log.len() == 1).await?;
+        pair.stop_jobs().await?;
+        let path = pair.jobs_database();
+        let mut conn = SqliteConnection::establish(&path.to_string_lossy())?;
+        let changed = diesel::sql_query(format!("UPDATE job_attempts SET {column} = ?"))
+            .bind::<Text, _>(nonsense)
+            .execute(&mut conn)?;
+        assert_eq!(changed, 1);
+        pair.start_jobs().await?;
+        let next = pair.submit(txt2img("next")).await?;
+        sim.sim.gate().open();
+        pair.completed(&next).await?;
+        let ended: Ended =
+            diesel::sql_query("SELECT status, error_code FROM jobs WHERE mobilesd_job_id = ?")
+                .bind::<Text, _>(&id)
+                .get_result(&mut conn)?;
+        let (status, code) = (ended.status.as_str(), ended.error_code.as_str());
+        assert_eq!((status, code), ("failed", "JOB_UNREADABLE"), "{column}");
+        let log = sim.log();
+        let in_turn = log[0].ended.is_some_and(|ended| ended < log[1].started);
+        assert!(log.len() == 2 && in_turn, "{column}: {log:#?}");
+    }
     Ok(())
 }
 

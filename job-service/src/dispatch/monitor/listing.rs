@@ -1,60 +1,82 @@
-//! What a server has: lists it when that is due, doubts a listing that shrank,
-//! and passes it on to model-service. Whether the server answers at all is
-//! `monitor`'s to find out.
+//! What a server has: lists it when that is due, and doubts a listing that
+//! shrank. Whether the server answers at all is `monitor`'s to find out, and
+//! passing on what it lists is `passing`'s work.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{
-    Monitor,
-    inventory::{generation_of, items_of},
-};
+use chrono::{DateTime, Utc};
+
+use super::{Monitor, passing::Due};
 use crate::dispatch::forge::{CallFailure, ForgeClient, Listing};
 
-/// An inventory that did not change is passed on again after this time, so
-/// that it does not count as stale.
-const PUSH_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// What a server listed.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    /// All its lists.
+    pub(super) listing: Listing,
+    /// When it was asked for them.
+    pub(super) at: DateTime<Utc>,
+    /// The same in the time of the process.
+    pub(super) begun: Duration,
+}
 
 impl Monitor {
-    /// Lists the server when that is due, and passes on what it lists.
+    /// Lists the server when that is due, and notes whether that is to be
+    /// passed on.
     pub(super) async fn list_when_due(&mut self, client: &ForgeClient) {
         let now = self.core.clock.monotonic();
-        let asked = self
-            .calls
-            .relist
-            .swap(false, std::sync::atomic::Ordering::AcqRel);
+        let asked = self.calls.relist.swap(false, Ordering::AcqRel);
         let old = self
             .listed
             .is_none_or(|(at, _)| now.saturating_sub(at) >= self.core.pace.inventory);
-        if !asked && !old {
-            if self.pushed.is_none()
-                && let Some(listing) = self.listing.take()
-            {
+        let doubted = self.doubt_ends().is_some_and(|end| end <= now);
+        if !asked && !old && !doubted {
+            if self.pushed.is_none() {
                 // model-service did not take it; the server was not the fault.
-                self.push(&listing).await;
-                self.listing = Some(listing);
+                self.due = self.due.max(Due::IfNew);
             }
             return;
         }
+        let push = asked && self.calls.push.swap(false, Ordering::AcqRel);
+        if push {
+            // What was listed before must not undo what is known since.
+            self.listing = None;
+        }
+        if doubted {
+            // Not again at once, whatever comes of it.
+            self.doubted = Some(now);
+        }
         if asked {
-            if self
-                .calls
-                .push
-                .swap(false, std::sync::atomic::Ordering::AcqRel)
-            {
-                self.pushed = None;
-            }
             self.refresh_when_idle(client).await;
         }
         match self.list_twice_when_less(client).await {
-            Ok(Some(listing)) => {
-                self.push(&listing).await;
-                self.listing = Some(listing);
+            Ok(Some(listed)) => {
+                self.listing = Some(listed);
+                let due = if push || doubted {
+                    Due::Surely
+                } else {
+                    Due::IfNew
+                };
+                self.due = self.due.max(due);
+                return;
             }
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(server.alias = %self.alias, %error, "its models could not be listed");
             }
         }
+        // Who asked is owed a listing still.
+        self.calls.relist.fetch_or(asked, Ordering::AcqRel);
+        self.calls.push.fetch_or(push, Ordering::AcqRel);
+    }
+
+    /// When the server is to be listed again since model-service doubts what
+    /// it had of it last, in the time of the process.
+    pub(super) fn doubt_ends(&self) -> Option<Duration> {
+        // One that it does not have yet comes first.
+        self.pushed.as_ref()?;
+        let listed_at = self.doubted?;
+        Some(listed_at.saturating_add(self.core.pace.doubted_look))
     }
 
     /// Lets an idle server look at its folders, so that a file that was put
@@ -78,55 +100,35 @@ impl Monitor {
     async fn list_twice_when_less(
         &mut self,
         client: &ForgeClient,
-    ) -> Result<Option<Listing>, CallFailure> {
-        let listing = client.list_inventory().await?;
+    ) -> Result<Option<Listed>, CallFailure> {
+        let mut listed = self.list(client).await?;
+        let listing = &listed.listing;
         let count = listing.checkpoints.len() + listing.loras.len();
         let less = self.listed.map_or(count == 0, |(_, before)| count < before);
         if less {
             self.core.clock.sleep(self.core.pace.second_look).await;
-            let again = client.list_inventory().await?;
-            if again != listing {
+            let again = self.list(client).await?;
+            if again.listing != listed.listing {
                 return Ok(None);
             }
+            listed = again;
         }
-        self.listed = Some((self.core.clock.monotonic(), count));
+        let listing = &listed.listing;
         let at = self.core.clock.monotonic();
+        self.listed = Some((at, count));
         let board = &self.core.board;
         board.put_listing(&self.alias, listing.clone(), at, false);
         board.update_status(&self.alias, |status| {
             status.checkpoint_count = listing.checkpoints.len();
             status.lora_count = listing.loras.len();
         });
-        Ok(Some(listing))
+        Ok(Some(listed))
     }
 
-    async fn push(&mut self, listing: &Listing) {
-        let items = items_of(listing);
-        let generation = generation_of(&items);
-        let now = self.core.clock.monotonic();
-        let known = self.pushed.as_ref().is_some_and(|(pushed, at)| {
-            *pushed == generation && now.saturating_sub(*at) < PUSH_AGAIN
-        });
-        if known {
-            return;
-        }
-        let pushed = self
-            .core
-            .availability
-            .push_inventory(&self.alias, &generation, items)
-            .await;
-        match pushed {
-            Ok(()) => {
-                self.pushed = Some((generation, now));
-                let at = self.core.clock.now();
-                self.core
-                    .board
-                    .update_status(&self.alias, |status| status.inventory_at = Some(at));
-            }
-            Err(error) => {
-                self.pushed = None;
-                tracing::warn!(server.alias = %self.alias, %error, "model-service did not take its inventory");
-            }
-        }
+    async fn list(&self, client: &ForgeClient) -> Result<Listed, CallFailure> {
+        let clock = &self.core.clock;
+        let (at, begun) = (clock.now(), clock.monotonic());
+        let listing = client.list_inventory().await?;
+        Ok(Listed { listing, at, begun })
     }
 }

@@ -199,6 +199,7 @@ fn keep_request(
             jobs::resolved_seed.eq(request.seed().unwrap_or_else(drawn)),
             jobs::resolved_subseed.eq(request.subseed().unwrap_or_else(drawn)),
             jobs::request_bytes.eq(i64::try_from(request_json.len()).unwrap_or(i64::MAX)),
+            jobs::pixels.eq(request.pixels()),
             jobs::adopted_request_json.eq(request_json),
         ))
         .execute(conn)?;

@@ -246,6 +246,7 @@ pub fn begin_run(
             jobs::resolved_seed.eq(seeds.seed),
             jobs::resolved_subseed.eq(seeds.subseed),
             jobs::request_bytes.eq(asked.request_bytes),
+            jobs::pixels.eq(asked.request.pixels()),
             jobs::run_began_at.eq(&at),
             jobs::wait_until.eq(job.policy.wait_until(now).map(to_text)),
             jobs::deadline_at.eq(job.policy.deadline_at(now).map(to_text)),
@@ -271,7 +272,6 @@ pub fn begin_run(
             .set((
                 jobs::adopted_request_json.eq(&asked.request_json),
                 jobs::models_json.eq(models_to_json(&asked.request.requirements())?),
-                jobs::pixels.eq(asked.request.pixels()),
             ))
             .execute(conn)?;
     }

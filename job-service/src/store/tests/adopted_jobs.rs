@@ -149,6 +149,21 @@ fn another_input_makes_a_job_one_of_ours() {
 }
 
 #[test]
+fn how_large_a_job_is_that_was_taken_over_is_known_when_it_waits_and_when_it_runs_again() {
+    let mut fixture = Fixture::new();
+    fixture.add_server("gpu");
+    let params = json!({"prompt": "a fox", "width": 640, "height": 480});
+    fixture.taken_over(&[entry("waits", "pending", &params)]);
+    let pixels = "SELECT CAST(pixels AS TEXT) AS text FROM jobs WHERE pixels IS NOT NULL";
+    assert_eq!(fixture.texts(pixels), ["307200"]);
+    // As a program left it that did not count them.
+    fixture.run("UPDATE jobs SET pixels = NULL").unwrap();
+    jobs::cancel_pending(&mut fixture.connection, "waits", now()).unwrap();
+    fixture.retried("waits").unwrap();
+    assert_eq!(fixture.texts(pixels), ["307200"]);
+}
+
+#[test]
 fn the_jobs_of_older_programs_are_told_apart_by_what_they_wrote() {
     let mut fixture = Fixture::new();
     fixture.migrate_to("0009");

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::super::{keep, wanted};
-use super::Gathered;
+use super::Gathering;
 use crate::file_header::fault::HeaderFault;
 
 /// The name of the object that holds metadata.
@@ -15,12 +15,12 @@ const METADATA: &str = "__metadata__";
 /// Reads the whole object. What is wrong is noted where the error alone does not tell.
 pub(super) fn object<'de, D: Deserializer<'de>>(
     reader: D,
-    gathered: &Gathered<'_>,
+    gathered: &Gathering<'_>,
 ) -> Result<(), D::Error> {
     reader.deserialize_map(Object(gathered))
 }
 
-struct Object<'a>(&'a Gathered<'a>);
+struct Object<'a>(&'a Gathering<'a>);
 
 impl<'de> Visitor<'de> for Object<'_> {
     type Value = ();
@@ -50,7 +50,7 @@ impl<'de> Visitor<'de> for Object<'_> {
 }
 
 /// A name that must be the only one of its object, and what is made of it.
-struct Name<'a, F>(&'a Gathered<'a>, u8, F);
+struct Name<'a, F>(&'a Gathering<'a>, u8, F);
 
 impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Name<'_, F> {
     type Value = T;
@@ -76,7 +76,7 @@ impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Name<'_, F> {
 }
 
 /// The value of `__metadata__`: an object of strings, or nothing.
-struct Metadata<'a>(&'a Gathered<'a>);
+struct Metadata<'a>(&'a Gathering<'a>);
 
 impl<'de> DeserializeSeed<'de> for Metadata<'_> {
     type Value = ();
@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for Metadata<'_> {
 }
 
 /// A value of the metadata, which is kept under the name if it has one.
-struct Text<'a>(&'a Gathered<'a>, Option<&'a str>);
+struct Text<'a>(&'a Gathering<'a>, Option<&'a str>);
 
 impl<'de> DeserializeSeed<'de> for Text<'_> {
     type Value = ();
@@ -136,7 +136,7 @@ impl Visitor<'_> for Text<'_> {
 }
 
 /// The value of a tensor, of which only its place is read.
-struct Tensor<'a>(&'a Gathered<'a>);
+struct Tensor<'a>(&'a Gathering<'a>);
 
 impl<'de> DeserializeSeed<'de> for Tensor<'_> {
     type Value = ();

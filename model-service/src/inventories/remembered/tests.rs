@@ -36,17 +36,17 @@ fn question(references: &[&str], servers: &[&str]) -> Question {
 }
 
 fn answer(server: &str, references: usize) -> ServerPresence {
-    let found = Presence::Seen(Box::new(Found {
+    let found = Presence::Seen(Found {
         stale: false,
-        title: "x".to_owned(),
+        title: "x".into(),
         model_id: 1,
         sha256: None,
         seen_at: Some(at(0)),
         kind: MatchKind::Title,
-    }));
+    });
     ServerPresence {
         server: server.to_owned(),
-        inventory: Some(Inventory {
+        inventory: Some(Arc::new(Inventory {
             server: server.to_owned(),
             generation: "1".to_owned(),
             synced_at: at(0),
@@ -55,7 +55,7 @@ fn answer(server: &str, references: usize) -> ServerPresence {
             asset_count: 1,
             doubted_count: 0,
             doubted_since: None,
-        }),
+        })),
         presences: vec![found; references],
         assets: vec![AssetPresence::Seen { stale: false }],
     }
@@ -109,13 +109,52 @@ fn age_is_reckoned_anew() {
 #[test]
 fn no_more_than_so_many_answers_are_remembered() {
     let remembered = Remembered::default();
-    let asked = question(&["a"], &["left"]);
-    let each = 3;
-    for _ in 0..ANSWERS_REMEMBERED_MAX / each {
-        remembered.keep(0, &asked, &[answer("left", 1)]);
+    let asked = |part: usize| {
+        let texts: Vec<String> = (0..1000).map(|number| format!("{part}-{number}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        question(&texts, &["left"])
+    };
+    let knows = |part| remembered.answer(0, &asked(part), freshness(0)).is_some();
+    let full = ANSWERS_REMEMBERED_MAX / 1000;
+    for part in 0..full {
+        // What is known already takes no more place.
+        for _ in 0..3 {
+            remembered.keep(0, &asked(part), &[answer("left", 1000)]);
+        }
     }
-    let other = question(&["b"], &["left"]);
-    remembered.keep(0, &other, &[answer("left", 1)]);
-    assert_eq!(remembered.answer(0, &asked, freshness(0)), None);
-    assert!(remembered.answer(0, &other, freshness(0)).is_some());
+    assert!(knows(0) && knows(full - 1));
+    remembered.keep(0, &asked(full), &[answer("left", 1000)]);
+    assert!(!knows(0) && knows(full));
+}
+
+#[test]
+fn the_candidates_of_an_ambiguous_answer_take_place_too() {
+    let remembered = Remembered::default();
+    let ambiguous = ServerPresence {
+        presences: vec![Presence::Ambiguous(vec!["x".to_owned(); 15])],
+        ..answer("left", 1)
+    };
+    let asked = |number: usize| question(&[&number.to_string()], &["left"]);
+    for number in 0..ANSWERS_REMEMBERED_MAX / 16 {
+        remembered.keep(0, &asked(number), std::slice::from_ref(&ambiguous));
+    }
+    assert_eq!(remembered.answer(0, &asked(0), freshness(0)), None);
+}
+
+#[test]
+fn inventories_are_remembered_of_one_state_as_well() {
+    let remembered = Remembered::default();
+    let nobody = ServerPresence {
+        inventory: None,
+        ..answer("right", 1)
+    };
+    let both = [answer("left", 1), nobody];
+    remembered.keep(7, &question(&["a"], &["left", "right"]), &both);
+    let known = remembered.inventories(7);
+    let has_one: Vec<_> = known
+        .iter()
+        .map(|(server, one)| (&**server, one.is_some()))
+        .collect();
+    assert_eq!(has_one, [("left", true), ("right", false)]);
+    assert!(remembered.inventories(8).is_empty());
 }

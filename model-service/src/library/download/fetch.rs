@@ -22,7 +22,7 @@ use super::refusal::{self, LATER, Refusal};
 use super::target::Target;
 use super::{blocking, disk_failure, unless_stopped};
 use crate::civitai::{Answer, Civitai, Trouble};
-use crate::library::Library;
+use crate::library::{FILE_BYTES_MAX, Library};
 pub(super) use picture::picture;
 use ranges::Piece;
 use writing::Writing;
@@ -42,8 +42,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an answer that is no file.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
-/// Largest file.
-const FILE_BYTES_MAX: u64 = 1 << 40;
 
 /// A file that is being fetched.
 pub(super) struct Fetch {
@@ -295,6 +293,12 @@ impl Fetch {
             disposition.and_then(|value| super::name::of_disposition(value.as_bytes()));
         self.disposition = disposition.or(self.disposition.take());
         let total = total.or(self.size_bytes);
+        if place == 0 && had > 0 {
+            // It comes from its beginning: what is there makes room for it.
+            let emptied = Arc::clone(&file);
+            let emptied = blocking(move || emptied.set_len(0)).await?;
+            emptied.map_err(|error| disk_failure(&error))?;
+        }
         self.room(place, total).await?;
         let mut writing = Writing::new(&mut *self, file, place, total);
         let ended = writing.all(&mut response).await;

@@ -17,15 +17,16 @@ use crate::events::NewEvent;
 use crate::findings::{Field, Finding, Source};
 use crate::ledger::Changed;
 use crate::library::Library;
+use crate::library::beside;
 use crate::library::digests::{DigestFault, Digests, digest};
+use crate::library::found::{FileNow, KnownFile};
 use crate::library::problems::{Problems, shown};
 use crate::library::roots::Root;
 use crate::library::scan::item;
-use crate::library::settle::{Item, What, settle};
+use crate::library::settle::{Item, What, fill_in, settle};
 use crate::library::stamp::FileStamp;
 use crate::library::take_in::{Reader, beside_stamp};
 use crate::library::walk::{Listed, joined, listed};
-use crate::library::{beside, found::KnownFile};
 use crate::model::Sha256;
 use crate::names;
 use crate::store::enrichment::{Outcome, Settled};
@@ -51,6 +52,7 @@ pub(super) struct InPlace {
     library: Library,
     item: Option<Item>,
     root: String,
+    root_path: String,
     path: Vec<u8>,
     hashed: HashedFile,
     report: LibraryReport,
@@ -167,6 +169,7 @@ impl Arrived {
             },
             item,
             root: root.name().to_owned(),
+            root_path: root.path().to_string_lossy().into_owned(),
             path,
             report,
         }
@@ -195,14 +198,11 @@ fn taken_in(
             same_as: None,
             only_of_its_name: true,
         };
-        Some(item(
-            root,
-            &here,
-            &file,
-            beside_stamp(&file.beside),
-            what,
-            taken,
-        ))
+        let stamp = beside_stamp(&file.beside);
+        Some(Item {
+            sha256: Some(sha256.clone()),
+            ..item(root, &here, &file, stamp, what, taken)
+        })
     });
     (found, problems.into_report())
 }
@@ -214,6 +214,7 @@ impl InPlace {
             library,
             item,
             root,
+            root_path,
             path,
             hashed,
             mut report,
@@ -239,15 +240,21 @@ impl InPlace {
                 if let Some(known) = &known {
                     items[0].what = again(known, &items[0].file.stamp);
                 }
+                store::library_roots::note(connection, &root, &root_path)?;
                 let settled = settle(connection, &items, &HashMap::new(), now)?;
                 let model_id = hash(connection, &root, &path, &hashed, now)?;
+                // Its hash may have made it the file of another model.
+                let said = fill_decided(connection, &items[0], &path, model_id)?;
                 let enriched = Settled {
                     model_ids: model_id.into_iter().collect(),
                     outcome: outcome.clone(),
                 };
                 let filled = store::enrichment::settle(connection, &[enriched], &[], now)?;
                 Ok(Changed {
-                    answer: (settled.models_created, settled.fields_filled + filled),
+                    answer: (
+                        settled.models_created,
+                        settled.fields_filled + said + filled,
+                    ),
                     events: model_id
                         .map(|id| NewEvent::registry(Some(id)))
                         .into_iter()
@@ -270,6 +277,27 @@ fn again(known: &KnownFile, stamp: &FileStamp) -> What {
         content_differs: known.stamp.content_differs(stamp),
         was_missing: known.missing,
     }
+}
+
+/// Fills the model that the file turned out to be of; how many fields were
+/// written.
+fn fill_decided(
+    connection: &mut Connection,
+    item: &Item,
+    path: &[u8],
+    model_id: Option<i64>,
+) -> Result<u64, ModelError> {
+    let Some(model_id) = model_id else {
+        return Ok(0);
+    };
+    let filled = fill_in(connection, item, model_id)?;
+    if filled.is_some() {
+        let FileNow {
+            root, beside_stamp, ..
+        } = &item.file;
+        store::library_files::put_beside_stamp(connection, root, path, beside_stamp)?;
+    }
+    Ok(filled.unwrap_or_default())
 }
 
 /// Writes the hashes of the file at a path; the model that it is of then.

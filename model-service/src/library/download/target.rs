@@ -130,7 +130,10 @@ impl Target {
         if self.room_bytes()? < bytes.len() as u64 {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | SAFE;
+        // What is there may be the model file itself, under both of its names, where a kill came
+        // between the second link and the removal of the first.
+        self.remove_part()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | SAFE;
         let mode = Mode::from_raw_mode(PART_MODE);
         let mut file = File::from(fs::openat(&self.folder, &self.part, flags, mode)?);
         let written = file
@@ -201,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_has_both_its_names_is_not_taken_for_one_that_grows() {
+        let (folder, target) = target();
+        let place = |name: &str| folder.path().join("a/b").join(name);
+        std::fs::write(place("a.sft"), "model").unwrap();
+        std::fs::hard_link(place("a.sft"), place(".x.part")).unwrap();
+        assert!(target.write_beside("a.info", b"beside").unwrap());
+        assert_eq!(std::fs::read(place("a.sft")).unwrap(), b"model");
+        assert_eq!(std::fs::read(place("a.info")).unwrap(), b"beside");
+        assert!(!place(".x.part").exists());
+    }
+
+    #[test]
     fn nothing_is_overwritten_and_no_link_is_followed() {
         let (folder, target) = target();
         let place = |name: &str| folder.path().join("a/b").join(name);
@@ -212,8 +227,9 @@ mod tests {
         assert!(!place(".x.part").exists());
         symlink(place("a.sft"), place(".x.part")).unwrap();
         assert!(target.open_part().is_err());
-        assert!(target.write_beside("b.info", b"theirs").is_err());
+        assert!(target.write_beside("b.info", b"theirs").unwrap());
         assert_eq!(std::fs::read(place("a.sft")).unwrap(), b"mine");
+        assert_eq!(std::fs::read(place("b.info")).unwrap(), b"theirs");
         symlink("a.sft", place("link.sft")).unwrap();
         assert!(matches!(target.there("link.sft").unwrap(), There::Other));
         assert!(matches!(target.there("none").unwrap(), There::Nothing));

@@ -1,7 +1,7 @@
 //! Owns one round of an enrichment: kept answers, then look-ups in bulk. What these leave open is
 //! `singles.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use service_kit::operations::Unfinished;
@@ -167,9 +167,9 @@ impl Run {
                     self.no_answers_in_a_row = 0;
                     open.extend(self.take_in(part, &versions, known).await?);
                 }
-                Answer::NotFound | Answer::NoFile => {
-                    open.extend(self.take_in(part, &[], known).await?);
-                }
+                // A look-up in bulk has an answer for each hash: so it is not Civitai who speaks.
+                // What each hash is, is asked one by one.
+                Answer::NotFound | Answer::NoFile => open.extend(part),
                 Answer::Trouble(trouble) => {
                     let may_split = part.len() > 1 && self.splits_left > 0;
                     if may_split && is_of_this_request(&trouble) {
@@ -194,6 +194,7 @@ impl Run {
     ) -> Result<Vec<Group>, Unfinished> {
         let (mut open, mut settled, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         let found = Found::of(versions);
+        let all_fit = found.all_fit(&groups);
         for group in groups {
             let ids = known
                 .get(&group.digits)
@@ -204,8 +205,9 @@ impl Run {
                     settled.push(group.settled(self.found(version, &group.digits)));
                     answers.extend(self.kept_found(&group, version));
                 }
-                // Without ids nothing says that there is one.
-                None if ids.is_empty() => {
+                // Without ids nothing says that there is one, unless it is among those that name
+                // no hash that was asked for.
+                None if ids.is_empty() && all_fit => {
                     settled.push(group.settled(Outcome::NotFound));
                     answers.push(self.kept_not_found(&group));
                 }
@@ -342,6 +344,14 @@ impl<'a> Found<'a> {
             by_id: by_id.collect(),
             by_sha256,
         }
+    }
+
+    /// Whether each version has a file with a hash that was asked for.
+    fn all_fit(&self, groups: &[Group]) -> bool {
+        let asked = groups.iter().map(|group| &group.digits);
+        let having = asked.filter_map(|digits| self.by_sha256.get(digits));
+        let fitting: HashSet<&str> = having.flatten().map(|version| version.id()).collect();
+        self.by_id.keys().all(|id| fitting.contains(id))
     }
 
     /// Those that have a file with this hash, and those that are known to have had one.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::fs::{Advice, fadvise};
 
+use crate::library::FILE_BYTES_MAX;
 use crate::library::digests::{self, DigestFault, Digests};
 use crate::library::stamp::FileStamp;
 
@@ -29,6 +30,8 @@ pub(super) enum Left {
     Changed,
     /// Somebody is writing it.
     Changing,
+    /// It has more than [`FILE_BYTES_MAX`].
+    TooLarge,
 }
 
 impl Left {
@@ -47,6 +50,13 @@ impl Left {
                 "FILE_CHANGING",
                 "somebody is still writing it; hash again when it is complete",
             ),
+            Self::TooLarge => {
+                let text = format!(
+                    "it has more than {FILE_BYTES_MAX} bytes, and no model has; remove it, or \
+                     move it out of the root"
+                );
+                Some(("FILE_TOO_LARGE", text))
+            }
         }
     }
 }
@@ -70,6 +80,9 @@ pub(super) fn hash(
     now: DateTime<Utc>,
     on_bytes: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(FileStamp, Digests), Left> {
+    if u64::try_from(found.size_bytes).unwrap_or_default() > FILE_BYTES_MAX {
+        return Err(Left::TooLarge);
+    }
     let before = FileStamp::of(&file.metadata()?);
     if before.content_differs(found) {
         return Err(difference(found, &before, now));

@@ -10,17 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use service_kit::operations::{LibraryReport, Steps};
 use tokio::sync::mpsc;
 
+use super::batch::Batch;
 use super::item::{item, shown_name};
 use super::known::{Known, SameFile};
+use super::unmounted::unmounted;
 use super::waiting::Waiting;
-use super::{BATCH_FILES, ScanAsked, THREADS_MAX};
+use super::{ScanAsked, THREADS_MAX};
 use crate::library::Library;
 use crate::library::found::KnownFile;
 use crate::library::problems::{Problems, Reason};
 use crate::library::roots::{OpenRoot, Root};
 use crate::library::settle::{Item, What};
-use crate::library::take_in::{Reader, TakenIn, beside_stamp};
-use crate::library::walk::{Found as FoundFile, Listed, Walk, Walked, is_beneath, joined};
+use crate::library::take_in::{self, Reader, TakenIn, beside_stamp};
+use crate::library::walk::{Found as FoundFile, Listed, Walk, Walked, joined};
 use crate::model::Sha256;
 use crate::names;
 
@@ -58,7 +60,7 @@ pub(super) struct Finder {
     known: Arc<Known>,
     steps: Steps,
     batches: mpsc::Sender<Vec<Item>>,
-    batch: Mutex<Vec<Item>>,
+    batch: Mutex<Batch>,
     /// By the place of the root.
     pub(super) waiting: Mutex<Vec<(usize, Waiting)>>,
     returned: Mutex<Vec<i64>>,
@@ -121,7 +123,8 @@ impl Finder {
                 });
             }
         }
-        self.send(std::mem::take(&mut *lock(&self.batch)));
+        let rest = lock(&self.batch).take();
+        self.send(rest);
         let vanished = match self.goes_on() {
             true => roots.iter().flat_map(|root| self.vanished(root)).collect(),
             false => Vec::new(),
@@ -191,10 +194,18 @@ impl Finder {
         let (files, trouble) = (self.files.load(Ordering::Relaxed), problems.count());
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let walk = Walk::new(place.reader.root, problems, &self.entries);
-        let walked = walk.run(threads.min(THREADS_MAX), &|| self.goes_on(), &|listed| {
+        let mut walked = walk.run(threads.min(THREADS_MAX), &|| self.goes_on(), &|listed| {
             self.visit(place, listed)
         });
-        if walked.is_empty && self.known.present(place.root.name()) > 0 {
+        let known = || self.known.present(place.root.name());
+        for folder in unmounted(&walked.empty, known()) {
+            let message = "the folder is empty and had files of another volume before; if that is \
+                           not mounted, mount it and scan again; if the folder is to be empty, \
+                           remove it. Nothing of it is marked as gone";
+            problems.add(&folder, Reason::FolderEmpty, message);
+            walked.unread.push(folder);
+        }
+        if walked.is_empty && known().next().is_some() {
             let message = "the root is empty and had files before; if nothing is mounted there, \
                            mount it and scan again; if it is to be empty, put any file into it. \
                            Nothing of it is marked as gone";
@@ -225,7 +236,7 @@ impl Finder {
         let path = joined(&listed.path, &file.name);
         let beside = beside_stamp(&file.beside);
         let Some(known) = self.known.take(place.root.name(), &path) else {
-            let what = self.new_path(place, &file);
+            let (what, before) = self.new_path(place, &file);
             let key = names::key(&shown_name(&file.name));
             if matches!(what, What::New { same_as: None, .. })
                 && self.known.is_name_without_file(&key)
@@ -235,11 +246,15 @@ impl Finder {
                 lock(&self.waiting).push((place.index, waiting));
                 return;
             }
-            return self.take_in(place, listed, &file, beside, what, None);
+            return self.take_in(place, listed, &file, beside, what, before);
         };
-        // What has no stamp is to be read again, which does not say that it changed.
-        let is_due = self.asked.full || known.beside_stamp.is_empty();
-        let beside_differs = !known.beside_stamp.is_empty() && known.beside_stamp != beside;
+        let before = known.beside_stamp.as_str();
+        // What has no stamp is to be read again, which does not say that it changed; so is what
+        // only the hash could tell, once that is known.
+        let is_due = self.asked.full
+            || before.is_empty()
+            || (take_in::waits_for_hash(before) && known.sha256.is_some());
+        let beside_differs = !before.is_empty() && take_in::bare(before) != beside;
         let changed = known.stamp != file.stamp || beside_differs;
         if !changed {
             self.unchanged.fetch_add(1, Ordering::Relaxed);
@@ -258,27 +273,27 @@ impl Finder {
             content_differs,
             was_missing: known.missing,
         };
-        let sha256 = known.sha256.as_deref().filter(|_| !content_differs);
-        self.take_in(place, listed, &file, beside, what, sha256);
+        let before = (!content_differs).then_some(known);
+        self.take_in(place, listed, &file, beside, what, before);
     }
 
-    /// What a path is of which nothing is known.
-    fn new_path(&self, place: &Place<'_>, file: &FoundFile) -> What {
+    /// What a path is of which nothing is known, and the file that moved there, if
+    /// one did.
+    fn new_path(&self, place: &Place<'_>, file: &FoundFile) -> (What, Option<&KnownFile>) {
         let is_there = |known: &KnownFile| self.is_there(place, known);
-        match self.known.same_file(&file.stamp, is_there) {
-            Some(SameFile::Moved(known)) => What::Moved {
-                id: known.id,
-                model_id: known.model_id,
-            },
-            Some(SameFile::AnotherName(model_id)) => What::New {
-                same_as: Some(model_id),
-                only_of_its_name: false,
-            },
-            None => What::New {
-                same_as: None,
-                only_of_its_name: false,
-            },
-        }
+        let same_as = match self.known.same_file(&file.stamp, is_there) {
+            Some(SameFile::Moved(known)) => {
+                let (id, model_id) = (known.id, known.model_id);
+                return (What::Moved { id, model_id }, Some(known));
+            }
+            Some(SameFile::AnotherName(model_id)) => Some(model_id),
+            None => None,
+        };
+        let what = What::New {
+            same_as,
+            only_of_its_name: false,
+        };
+        (what, None)
     }
 
     /// Whether something is still where a file was. It is when that cannot be
@@ -298,7 +313,8 @@ impl Finder {
         looked.map_err(|error| error.kind()) != Err(std::io::ErrorKind::NotFound)
     }
 
-    /// Reads a file and puts it into the batch.
+    /// Reads a file and puts it into the batch. `before` is what was known of it
+    /// when it had this content.
     pub(super) fn take_in(
         &self,
         place: &Place<'_>,
@@ -306,25 +322,25 @@ impl Finder {
         file: &FoundFile,
         beside_stamp: String,
         what: What,
-        sha256: Option<&str>,
+        before: Option<&KnownFile>,
     ) {
-        let sha256 = sha256.and_then(Sha256::parse);
+        let sha256 = before.and_then(|before| Sha256::parse(before.sha256.as_deref()?));
         let taken = place.reader.take_in(listed, file, sha256.as_ref());
         // What cannot be read is there all the same, and is tried again next time.
         let (taken, beside_stamp) = match taken {
+            Some(taken) if taken.unproven => (taken, take_in::unproven(&beside_stamp)),
             Some(taken) => (taken, beside_stamp),
             None => (TakenIn::default(), String::new()),
         };
         let item = item(place.root, listed, file, beside_stamp, what, taken);
-        let full = {
-            let mut batch = lock(&self.batch);
-            batch.push(item);
-            match batch.len() >= BATCH_FILES {
-                true => std::mem::take(&mut *batch),
-                false => Vec::new(),
-            }
+        let was_unproven = |before: &KnownFile| take_in::is_unproven(&before.beside_stamp);
+        let item = Item {
+            sha256,
+            was_unproven: before.is_some_and(was_unproven),
+            ..item
         };
-        self.send(full);
+        let full = lock(&self.batch).add(item);
+        self.send(full.unwrap_or_default());
     }
 
     fn send(&self, batch: Vec<Item>) {
@@ -335,16 +351,11 @@ impl Finder {
 
     /// The files that were in a root and are not, where that is certain.
     fn vanished(&self, found: &FoundRoot) -> Vec<i64> {
-        let Walked {
-            complete,
-            is_empty,
-            unread,
-        } = &found.walked;
-        if !complete || *is_empty {
+        let walked = &found.walked;
+        if !walked.complete || walked.is_empty {
             return Vec::new();
         }
-        let certain =
-            |file: &&KnownFile| !unread.iter().any(|folder| is_beneath(&file.path, folder));
+        let certain = |file: &&KnownFile| walked.has_seen(&file.path);
         let unseen = self.known.unseen(found.root.name()).filter(certain);
         unseen.map(|file| file.id).collect()
     }

@@ -48,6 +48,9 @@ pub(in crate::library) fn item(
         local_path: local_path.to_string_lossy().into_owned(),
         findings,
         sidecars: taken.sidecars,
+        of_another_file: taken.of_another_file,
+        was_unproven: false,
+        sha256: None,
         file: FileNow {
             root: root.name().to_owned(),
             stamp: file.stamp,

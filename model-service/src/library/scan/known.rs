@@ -78,13 +78,11 @@ impl Known {
         models.next().map(SameFile::AnotherName)
     }
 
-    /// How many files of a root are there as far as is known.
-    pub(super) fn present(&self, root: &str) -> usize {
-        let Some(of_root) = self.by_path.get(root) else {
-            return 0;
-        };
-        let present = |place: &&usize| !self.files[**place].missing;
-        of_root.values().filter(present).count()
+    /// The files of a root that are there as far as is known.
+    pub(super) fn present(&self, root: &str) -> impl Iterator<Item = &KnownFile> {
+        let places = self.by_path.get(root).into_iter().flat_map(HashMap::values);
+        let files = places.map(|place| &self.files[*place]);
+        files.filter(|file| !file.missing)
     }
 
     /// The files of a root that were there before and were not seen.

@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{self, AtFlags, FileType, RawDir};
+use rustix::io::Errno;
 
 use super::{Beside, DEPTH_MAX, Folder, Found, Listed, Walk, joined};
 use crate::library::beside;
@@ -44,9 +45,9 @@ impl Walk<'_> {
         let path = &folder.path;
         let listed = self.open(path).and_then(|open| match open {
             None => Ok(None),
-            Some(open) => Ok(Some((self.names(path, &open)?, open))),
+            Some((open, device)) => Ok(Some((self.names(path, &open)?, open, device))),
         });
-        let (names, open) = match listed {
+        let (names, open, device) = match listed {
             Ok(found) => found?,
             Err(error) => {
                 let message = format!("the folder cannot be read: {error}; look at its mode");
@@ -54,8 +55,13 @@ impl Walk<'_> {
                 return None;
             }
         };
-        if folder.depth == 0 && names.is_empty {
-            self.is_empty.store(true, Ordering::Relaxed);
+        match names.is_empty {
+            true if folder.depth == 0 => self.is_empty.store(true, Ordering::Relaxed),
+            true => {
+                let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+                empty.insert(path.clone(), device);
+            }
+            false => {}
         }
         self.go_down(folder, names.folders);
         let models = self.models(path, &open, names.models, names.others);
@@ -66,13 +72,13 @@ impl Walk<'_> {
         })
     }
 
-    /// The folder, unless it was listed before.
-    fn open(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+    /// The folder and its volume, unless it was listed before.
+    fn open(&self, path: &[u8]) -> io::Result<Option<(OwnedFd, i64)>> {
         let open = self.root.open_folder(Path::new(OsStr::from_bytes(path)))?;
         let stamp = FileStamp::of_stat(&fs::fstat(&open)?);
         let mut visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = visited.insert((stamp.device, stamp.inode));
-        Ok(is_first.then_some(open))
+        Ok(is_first.then_some((open, stamp.device)))
     }
 
     fn names(&self, path: &[u8], open: &OwnedFd) -> io::Result<Names> {
@@ -93,12 +99,29 @@ impl Walk<'_> {
                 break;
             }
             let kind = match entry.file_type() {
-                FileType::Unknown => kind_of(open, name),
-                kind => kind,
+                FileType::Unknown => self.kind_of(path, open, name),
+                kind => Some(kind),
             };
-            self.sort_in(&mut names, path, name.to_bytes(), kind);
+            if let Some(kind) = kind {
+                self.sort_in(&mut names, path, name.to_bytes(), kind);
+            }
         }
         Ok(names)
+    }
+
+    /// For volumes that do not say what a name is; `None` when it cannot be seen
+    /// either.
+    pub(super) fn kind_of(&self, path: &[u8], open: &OwnedFd, name: &CStr) -> Option<FileType> {
+        match fs::statat(open, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
+            // It went while the folder was listed.
+            Err(Errno::NOENT) => None,
+            Err(error) => {
+                let path = joined(path, name.to_bytes());
+                self.leave_out(&path, Reason::FileUnreadable, &not_seen(&error.into()));
+                None
+            }
+        }
     }
 
     fn sort_in(&self, names: &mut Names, path: &[u8], name: &[u8], kind: FileType) {
@@ -193,7 +216,8 @@ impl Walk<'_> {
     }
 
     /// The stamp of a file; `None` when it is none, which is a problem for a
-    /// model and for a link that leaves the root.
+    /// model and for a link that leaves the root. One that cannot be looked at is
+    /// there for all that anybody knows.
     fn stamp(&self, path: &[u8], open: &OwnedFd, entry: &Entry, model: bool) -> Option<FileStamp> {
         let seen = match entry.is_link {
             true => {
@@ -214,9 +238,13 @@ impl Walk<'_> {
                 Some(refused) => (Reason::OutsideRoot, refused.to_string()),
                 // It went while the folder was listed; a link that leads nowhere stays one.
                 None if error.kind() == io::ErrorKind::NotFound && !entry.is_link => return None,
+                None if model && error.kind() == io::ErrorKind::NotFound => {
+                    (Reason::FileUnreadable, not_seen(&error))
+                }
                 None if model => {
-                    let message = format!("it cannot be looked at: {error}");
-                    (Reason::FileUnreadable, message)
+                    let path = joined(path, &entry.name);
+                    self.leave_out(&path, Reason::FileUnreadable, &not_seen(&error));
+                    return None;
                 }
                 None => return None,
             },
@@ -236,10 +264,6 @@ fn look(open: &OwnedFd, name: &[u8]) -> io::Result<Seen> {
     })
 }
 
-/// For volumes that do not say what a name is.
-fn kind_of(open: &OwnedFd, name: &CStr) -> FileType {
-    let stat = fs::statat(open, name, AtFlags::SYMLINK_NOFOLLOW);
-    stat.map_or(FileType::Unknown, |stat| {
-        FileType::from_raw_mode(stat.st_mode)
-    })
+fn not_seen(error: &io::Error) -> String {
+    format!("it cannot be looked at: {error}")
 }

@@ -9,7 +9,7 @@ use service_kit::migrate::{self, AdoptionReport, MigrateOptions};
 use super::now;
 use crate::availability::AvailabilityFilter;
 use crate::model::{MetadataStatus, Model, ModelFilter, ModelKind};
-use crate::store::{aliases, availability, lookup, models, schema};
+use crate::store::{aliases, availability, filtered, lookup, models, schema};
 
 /// Each writes a database and syncs it.
 const CASES: u32 = 48;
@@ -53,7 +53,8 @@ fn adopted(statements: &[String]) -> Adopted {
 
 impl Adopted {
     fn models(&mut self) -> Vec<Model> {
-        models::list(&mut self.connection, &ModelFilter::default(), 0, LIMIT).unwrap()
+        let all = filtered::ids(&mut self.connection, &ModelFilter::default(), 0, LIMIT);
+        models::by_ids(&mut self.connection, &all.unwrap()).unwrap()
     }
 
     fn model(&mut self, id: i64) -> Model {

@@ -240,6 +240,36 @@ fn facets_show_the_most_frequent_values_only() {
     assert_eq!(bases.counts[0], ("base 3".to_owned(), 3));
 }
 
+#[test]
+fn a_trigger_word_is_counted_as_it_is_found() {
+    let mut fixture = Fixture::new();
+    fixture
+        .connection
+        .batch_execute(
+            "INSERT INTO models (type, local_path, name, filename, civitai_trained_words) VALUES \
+             ('lora', '', 'n', 'f', '[\"Red Fox\", \"red fox \"]'), \
+             ('lora', '', 'n', 'f', '[\"RED FOX\", \"Äpfel\"]'), \
+             ('lora', '', 'n', 'f', '[\"äpfel\"]')",
+        )
+        .unwrap();
+    let facets = facets::of(&mut fixture.connection, &none()).unwrap();
+    let words = facets
+        .iter()
+        .find(|it| it.field == FacetField::TrainedWords)
+        .unwrap();
+    let expected = [("Red Fox", 2), ("Äpfel", 1), ("äpfel", 1)];
+    let counts = words.counts.iter().map(|(word, count)| (&**word, *count));
+    assert_eq!(counts.collect::<Vec<_>>(), expected);
+    for (word, count) in expected {
+        let filter = ModelFilter {
+            trained_word: Some(word.to_owned()),
+            ..none()
+        };
+        let found = filtered::ids(&mut fixture.connection, &filter, 0, 10).unwrap();
+        assert_eq!(found.len(), usize::try_from(count).unwrap(), "{word}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
@@ -283,7 +313,8 @@ fn a_model_is_shown_with_what_its_files_are() {
         file("four", 1, "x'ff2e706e67'", "NULL"),
     ];
     fixture.connection.batch_execute(&files.join(" ")).unwrap();
-    let all = models::list(&mut fixture.connection, &none(), 0, 10).unwrap();
+    let all = filtered::ids(&mut fixture.connection, &none(), 0, 10).unwrap();
+    let all = models::by_ids(&mut fixture.connection, &all).unwrap();
     let states: Vec<(bool, bool)> = all.iter().map(|it| (it.has_preview, it.missing)).collect();
     assert_eq!(states, [(true, false), (false, true), (false, false)]);
     let preview = crate::store::files_of_models::preview(&mut fixture.connection, 1).unwrap();

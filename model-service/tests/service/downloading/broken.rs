@@ -1,5 +1,7 @@
 //! Downloads that break off, go on, come wrong, or come again.
 
+use std::time::Duration;
+
 use civitai_sim::{Play, Rule, SimFile, SimVersion, Target};
 use stablequeue_proto::admin::v1::OperationState;
 
@@ -80,6 +82,64 @@ async fn a_part_that_the_storage_cannot_continue_is_fetched_anew() {
     downloading.download(|_| {}).await;
     assert_eq!(downloading.read(NAME), file);
     assert_eq!(downloading.asked("/storage/").len(), 2);
+}
+
+#[tokio::test]
+async fn a_part_that_is_fetched_anew_makes_room_before_anything_comes() {
+    let mut downloading = Downloading::new().await;
+    let (other, file) = (content(9, 50_000), content(1, 60_000));
+    downloading.publish(&file);
+    downloading.sim.hold(FILE, "x.safetensors", other);
+    let (feed, fed) = Play::fed();
+    downloading
+        .sim
+        .script(Rule::once(stored(), Play::Cut(20_000)));
+    downloading.sim.script(Rule::once(stored(), fed));
+    let started = downloading.start(|_| {}).await;
+    let part = downloading
+        .shelf
+        .path(&format!(".civitai-{VERSION}.{}.part", started.operation_id));
+    // The second answer is of the whole file, and nothing of it has come.
+    let emptied = async {
+        while downloading.asked("/storage/").len() < 2
+            || part.metadata().is_ok_and(|part| part.len() > 0)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::harness::soon(emptied).await;
+    feed.give(file.clone());
+    drop(feed);
+    downloading.service.report(Some(started)).await;
+    assert_eq!(downloading.read(NAME), file);
+}
+
+#[tokio::test]
+async fn a_file_that_only_drips_is_asked_for_again() {
+    let mut downloading = Downloading::new().await;
+    let file = content(1, 3_000_000);
+    downloading.publish(&file);
+    let (feed, fed) = Play::fed();
+    downloading.sim.script(Rule::once(stored(), fed));
+    let started = downloading.start(|_| {}).await;
+    for (at, piece) in file.chunks(1_000).take(7).enumerate() {
+        feed.give(piece.to_vec());
+        if at < 6 {
+            let came = (at + 1) * 1_000;
+            downloading.reached(&started.operation_id, came).await;
+            // Never silent for long enough.
+            downloading.service.hand.advance(Duration::from_secs(50));
+        }
+    }
+    downloading.service.report(Some(started)).await;
+    drop(feed);
+    assert_eq!(downloading.read(NAME), file);
+    let asked = downloading.asked("/storage/");
+    let ranges: Vec<&str> = asked
+        .iter()
+        .map(|request| request.header("range"))
+        .collect();
+    assert_eq!(ranges, ["", "bytes=7000-"]);
 }
 
 #[tokio::test]

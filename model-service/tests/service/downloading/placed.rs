@@ -6,7 +6,8 @@ use civitai_sim::{SimFile, SimImage, SimVersion};
 use stablequeue_proto::models::v1::*;
 
 use super::fixture::{Downloading, FILE, KEY, VERSION, content};
-use crate::shelf::{counts, problems};
+use crate::harness::SHA;
+use crate::shelf::{counts, problems, safetensors};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nthe rest of it";
 
@@ -152,6 +153,93 @@ async fn a_file_that_is_there_is_not_fetched_again_and_another_is_not_overwritte
         .await;
     assert_eq!(problems(&report), ["main/c.civitai.info: BESIDE_EXISTS"]);
     assert_eq!(downloading.read("c.civitai.info"), b"{}");
+}
+
+#[tokio::test]
+async fn a_download_with_the_name_of_a_known_model_is_a_model_of_its_own() {
+    let mut downloading = Downloading::new().await;
+    let theirs = InventoryModel {
+        r#type: ModelType::Lora.into(),
+        title: "fox".into(),
+        path: "D:\\lora\\fox.safetensors".into(),
+        sha256: SHA.into(),
+        ..Default::default()
+    };
+    downloading.service.full("forge", "1", vec![theirs]).await;
+    let known = downloading.service.all_models().await.remove(0);
+    let file = [
+        safetensors(
+            &[
+                ("ss_network_module", "networks.lora"),
+                ("modelspec.description", "Of the download."),
+            ],
+            &[],
+        ),
+        vec![7; 500],
+    ]
+    .concat();
+    downloading.publish(&file);
+    let report = downloading
+        .download(|asked| {
+            asked.filename = "fox.safetensors".to_owned();
+            asked.with_sidecar = true;
+        })
+        .await;
+    assert_eq!(report.counts["models_created"], 1);
+    let after = downloading.service.get(&known.model_id).await.unwrap();
+    assert_eq!(after.etag, known.etag, "{after:#?}");
+    let models = downloading.service.all_models().await;
+    assert_eq!(models.len(), 2);
+    let new = &models[1];
+    assert_eq!(new.description, "Of the download.");
+    assert_eq!(
+        new.file_size_bytes,
+        Some(i64::try_from(file.len()).unwrap())
+    );
+    assert_eq!(new.civitai.clone().unwrap().version_id, VERSION.to_string());
+    let scanned = downloading.service.scan().await;
+    assert_eq!(counts(&scanned), "files=1 unchanged=1");
+}
+
+#[tokio::test]
+async fn a_download_in_the_place_of_a_vanished_file_writes_nothing_into_its_model() {
+    let mut downloading = Downloading::new().await;
+    let former = downloading.shelf.put_lora("fox.safetensors", "former");
+    downloading.service.scan().await;
+    let hashing = StartHashingRequest::default();
+    let started = downloading.service.library.start_hashing(hashing).await;
+    let started = started.unwrap().into_inner().operation;
+    downloading.service.report(started).await;
+    let known = downloading.service.named("fox.safetensors").await;
+    let listed = InventoryModel {
+        r#type: ModelType::Lora.into(),
+        title: "fox".into(),
+        path: former.to_str().unwrap().into(),
+        sha256: known.hash_sha256.clone(),
+        ..Default::default()
+    };
+    downloading.service.full("forge", "1", vec![listed]).await;
+    std::fs::remove_file(former).unwrap();
+    let metadata = [("modelspec.description", "Of the download.")];
+    let file = safetensors(&metadata, &["lora_unet_a.alpha"]);
+    downloading.publish(&file);
+    downloading
+        .download(|asked| asked.filename = "fox.safetensors".to_owned())
+        .await;
+    let after = downloading.service.get(&known.model_id).await.unwrap();
+    assert_eq!(
+        (
+            &*after.description,
+            after.file_size_bytes,
+            &*after.hash_sha256
+        ),
+        ("", known.file_size_bytes, &*known.hash_sha256)
+    );
+    let models = downloading.service.all_models().await;
+    let described = models
+        .iter()
+        .filter(|it| it.description == "Of the download.");
+    assert_eq!(described.count(), 1, "{models:#?}");
 }
 
 #[tokio::test]

@@ -128,6 +128,7 @@ async fn trouble_that_passes_is_asked_again_and_never_taken_for_not_found() {
         Play::Sample("200-by-hash.cut-short"),
         Play::html(200),
         Play::json(200, &json!({ "items": [] })),
+        Play::json(200, &json!([{ "versionId": 7 }])),
         Play::Cut(100),
         Play::HangUp,
     ];

@@ -258,3 +258,66 @@ async fn an_answer_with_fields_of_other_types_is_read_as_far_as_it_goes() {
     assert_eq!(civitai.version_date, "2026-03-02T08:55:00.112Z");
     assert_eq!((civitai.file_size_kib, civitai.nsfw), (None, None));
 }
+
+#[tokio::test]
+async fn a_look_up_in_bulk_that_is_not_found_calls_no_model_unknown() {
+    let mut enriching = Enriching::new().await;
+    let sha256 = enriching.sim.add_many(1, 1).remove(0);
+    let id = enriching.lora(&sha256).await;
+    let unknown = digest_of("unknown");
+    enriching.lora(&unknown).await;
+    // Something between has only the look-ups of single hashes.
+    let away = Play::Sample("404-no-such-route");
+    let not_found = Play::json(404, &json!({ "error": "Not found" }));
+    enriching.sim.script(Rule::always(Target::BulkIds, away));
+    enriching
+        .sim
+        .script(Rule::always(Target::BulkByHash, not_found));
+    let report = enriching.enrich().await;
+    assert_eq!(
+        (report.counts["matched_by_file"], report.counts["not_found"]),
+        (1, 1)
+    );
+    assert_eq!(
+        enriching.get(&id).await.metadata_status(),
+        MetadataStatus::Complete
+    );
+    for sha256 in [&sha256, &unknown] {
+        assert_eq!(enriching.asked(&format!("/by-hash/{sha256}")).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn ids_that_cannot_be_read_call_no_model_unknown() {
+    let mut enriching = Enriching::new().await;
+    let sha256 = enriching.sim.add_many(1, 1).remove(0);
+    enriching.lora(&sha256).await;
+    enriching.lora(&digest_of("unknown")).await;
+    let renamed = Play::json(200, &json!([{ "sha256": sha256, "versionId": 1 }]));
+    enriching.sim.script(Rule::always(Target::BulkIds, renamed));
+    let operation = enriching.start(false).await;
+    let (ended, _) = enriching
+        .end_in_time(&operation, Duration::from_secs(10))
+        .await;
+    let report = report(&ended);
+    assert_eq!(
+        (report.counts["matched_by_file"], report.counts["not_found"]),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn versions_that_name_no_hash_leave_open_which_model_they_are() {
+    let mut enriching = Enriching::new().await;
+    let sha256 = enriching.sim.add_many(1, 1).remove(0);
+    enriching.lora(&sha256).await;
+    let away = Play::Sample("404-no-such-route");
+    enriching.sim.script(Rule::always(Target::BulkIds, away));
+    let nameless = SimVersion::new(1).file(SimFile::new(1, &sha256).with("hashes", json!({})));
+    let nameless = Play::json(200, &json!([nameless.json()]));
+    enriching
+        .sim
+        .script(Rule::once(Target::BulkByHash, nameless));
+    let report = enriching.enrich().await;
+    assert_eq!(report.counts["matched_by_file"], 1, "{report:?}");
+}

@@ -1,17 +1,31 @@
 //! Owns how a picture is fetched. It does not know whether it is one.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::{HEAD_TIMEOUT, REDIRECTS_MAX, SILENCE_MAX, location, silence};
 use crate::civitai::Civitai;
 use crate::library::Library;
 
-/// The bytes of a picture, at most `bytes_max`, and why there are none.
+/// How long all of a picture may take.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The bytes of a picture, at most `bytes_max`, within two minutes, or why there are none.
 pub(in crate::library::download) async fn picture(
     library: &Library,
     url: &str,
     bytes_max: usize,
 ) -> Result<Vec<u8>, String> {
+    let fetched = fetched(library, url, bytes_max);
+    let in_time = library.clock().timeout(PICTURE_TIMEOUT, fetched).await;
+    in_time.unwrap_or_else(|_| {
+        let seconds = PICTURE_TIMEOUT.as_secs();
+        Err(format!("it did not come within {seconds} s"))
+    })
+}
+
+async fn fetched(library: &Library, url: &str, bytes_max: usize) -> Result<Vec<u8>, String> {
     let mut url = Url::parse(url).map_err(|error| format!("its address is broken: {error}"))?;
     let clock = library.clock();
     for _ in 0..=REDIRECTS_MAX {

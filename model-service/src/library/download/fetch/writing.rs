@@ -3,19 +3,25 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Response;
 use service_kit::operations::Unfinished;
 use service_kit::status::Failure;
 
-use super::{FILE_BYTES_MAX, Fetch, SILENCE_MAX, silence};
+use super::{Fetch, SILENCE_MAX, silence};
 use crate::civitai::Civitai;
+use crate::library::FILE_BYTES_MAX;
 use crate::library::download::refusal::{self, BEGIN_BYTES, Refusal};
 use crate::library::download::target::{SPACE_MARGIN_BYTES, Target};
 use crate::library::download::{BYTES, blocking, disk_failure, unless_stopped};
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
+/// In which time [`LEAST_BYTES`] have to come: who gives less holds up those that wait.
+const LEAST_TIME: Duration = Duration::from_secs(300);
+/// Bytes that have to come in [`LEAST_TIME`].
+const LEAST_BYTES: u64 = 1024 * 1024;
 
 /// Whether a volume has room for so many bytes more.
 pub(in crate::library::download) async fn room(
@@ -69,6 +75,7 @@ impl<'a> Writing<'a> {
     ) -> Result<Result<(), Refusal>, Unfinished> {
         let steps = self.fetch.steps.clone();
         let clock = self.fetch.library.clock().clone();
+        let (mut since, mut came_before) = (clock.monotonic(), self.fetch.fetched_bytes);
         loop {
             let came = clock.timeout(SILENCE_MAX, response.chunk());
             let chunk = match unless_stopped(&steps, came).await? {
@@ -95,6 +102,17 @@ impl<'a> Writing<'a> {
                 let total = self.total.unwrap_or_default();
                 // Whether to go on is asked with the next piece.
                 let _ = steps.reach(reached, total, BYTES);
+            }
+            if clock.monotonic().saturating_sub(since) >= LEAST_TIME {
+                let came = self.fetch.fetched_bytes;
+                if came - came_before < LEAST_BYTES {
+                    let words = format!(
+                        "fewer than {LEAST_BYTES} bytes came in {} s",
+                        LEAST_TIME.as_secs()
+                    );
+                    return Ok(Err(Refusal::Again { after: None, words }));
+                }
+                (since, came_before) = (clock.monotonic(), came);
             }
         }
         if let Some(page) = self.page() {
