@@ -349,6 +349,10 @@ def call_library(service, root):
     ended(service, service.call(f"{LIBRARY}/StartEnrichment", {"requestId": "enrich"}))
     fetch = {"versionId": "1", "root": "main", "requestId": "fetch"}
     service.call(f"{LIBRARY}/StartDownload", fetch, wanted=STATUS_BASE + FAILED_PRECONDITION)
+    lacking = [{"reference": text, "type": "MODEL_TYPE_LORA"} for text in ("wolf", "ab" * 32)]
+    missing = service.call(f"{LIBRARY}/DownloadMissing", {"references": lacking})["models"]
+    states = [each["state"].removeprefix("MISSING_MODEL_STATE_") for each in missing]
+    check(states == ["NOT_IDENTIFIED", "NOT_ALLOWED"], missing)
 
 
 def call_keys(service):

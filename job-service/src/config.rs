@@ -17,6 +17,7 @@ use service_kit::{
 use crate::{
     core::{Pace, ServiceLimits},
     keys::BootstrapKey,
+    policy::DownloadPolicy,
     seal::SealingKey,
     server::parse_base_url,
     store::servers::NewServer,
@@ -25,6 +26,7 @@ use crate::{
 mod api_key;
 mod commands;
 mod credentials;
+mod downloads;
 mod retries;
 mod servers;
 mod shown;
@@ -34,6 +36,7 @@ pub use commands::{
     DataArgs, HealthArgs, ImagesCommand, ImagesImportArgs, ImagesVerifyArgs, MigrateArgs, database,
 };
 use credentials::{read_key, read_token};
+pub use downloads::DownloadArgs;
 pub use retries::RetryArgs;
 pub(crate) use servers::parse_older_servers;
 pub(crate) use shown::settings;
@@ -152,6 +155,9 @@ pub struct ServeArgs {
     /// See [`RetryArgs`].
     #[command(flatten)]
     pub retries: RetryArgs,
+    /// See [`DownloadArgs`].
+    #[command(flatten)]
+    pub downloads: DownloadArgs,
     /// Hours in which a call can be repeated by its request id.
     #[arg(long, env = "JOB_SERVICE_REQUEST_ID_HOURS", default_value_t = 24,
           value_parser = clap::value_parser!(u64).range(1..=8_760))]
@@ -279,6 +285,7 @@ impl ServeArgs {
                 watches: self.watches_max as usize,
                 watches_per_key: self.watches_per_key_max,
             },
+            download_missing: self.downloads.policy(),
             backups: BackupSchedule::new(self.backup_every_hours, self.backups_keep),
             grace: Duration::from_secs(self.grace_seconds),
         })
@@ -308,6 +315,8 @@ pub struct Config {
     pub pace: Pace,
     /// How much the service takes on.
     pub limits: ServiceLimits,
+    /// Whether models are downloaded for jobs that do not say.
+    pub download_missing: DownloadPolicy,
     /// When backups are made without being asked for.
     pub backups: BackupSchedule,
     /// Time that running generations get after the signal to stop.
@@ -328,6 +337,7 @@ impl Config {
             credentials_key: None,
             pace: Pace::default(),
             limits: ServiceLimits::default(),
+            download_missing: DownloadPolicy::default(),
             backups: BackupSchedule::default(),
             grace: GRACE_DEFAULT,
         }

@@ -9,6 +9,7 @@ use crate::{
     availability::Availability,
     board::Board,
     dispatch::{clients::Clients, monitor::Monitors},
+    downloads::Downloads,
     hints::Hints,
     images::ImageStore,
     keys::Keys,
@@ -69,6 +70,8 @@ pub struct Pace {
     pub recovery: Duration,
     /// Before a write that found no room on the disk is tried again.
     pub room: Duration,
+    /// Between two looks at a download that jobs wait for.
+    pub download: Duration,
 }
 
 impl Default for Pace {
@@ -93,6 +96,7 @@ impl Default for Pace {
             request_id_retention: Duration::from_secs(24 * 3600),
             recovery: Duration::from_secs(5),
             room: Duration::from_secs(5),
+            download: Duration::from_secs(10),
         }
     }
 }
@@ -152,6 +156,8 @@ pub struct Core {
     pub hints: Arc<Hints>,
     /// What model-service says.
     pub availability: Arc<Availability>,
+    /// What model-service is to download for jobs.
+    pub downloads: Downloads,
     /// What model-service is told of the models that jobs used.
     pub model_uses: ModelUses,
     /// API keys.

@@ -19,6 +19,7 @@ pub mod heal;
 pub mod housekeeping;
 pub mod lasting;
 pub mod lessons;
+mod missing;
 pub mod monitor;
 pub mod observe;
 pub mod own_list;

@@ -6,7 +6,7 @@
 //! | [`jobs`], [`servers`], [`keys`] | use cases: what callers can ask; `keys` also says who a caller is |
 //! | [`image_check`], [`older_images`] | use cases of whoever looks after the images: are they all there, where are those of the earlier application |
 //! | [`dispatch`] | what happens without being asked: choosing, attempts, reconciling, monitors |
-//! | [`availability`], [`model_uses`], [`model_channel`] | what model-service says and is told |
+//! | [`availability`], [`downloads`], [`model_uses`], [`model_channel`] | what model-service says, is asked for and is told |
 //! | [`board`], [`hints`], [`watches`] | what is known at this moment, wake-ups, who watches |
 //! | [`store`], [`images`], [`vault`] | all SQL, the files of images, the key of stored logins |
 //! | [`api`], [`admin_socket`] | gRPC: for callers, and for whoever is on the machine itself |
@@ -23,6 +23,7 @@ pub mod config;
 pub mod cooldowns;
 pub mod core;
 pub mod dispatch;
+pub mod downloads;
 pub mod error;
 pub mod generation_info;
 pub mod hints;

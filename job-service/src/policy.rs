@@ -53,6 +53,21 @@ pub struct JobPolicy {
     /// What model-service is asked.
     #[serde(skip_serializing_if = "AvailabilityPolicy::is_default")]
     pub availability: AvailabilityPolicy,
+    /// Whether models are downloaded for it that no server has; `None` as the
+    /// service is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub download_missing: Option<DownloadPolicy>,
+}
+
+/// Whether model-service is asked to download models that a job waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DownloadPolicy {
+    /// It is not.
+    #[default]
+    Never,
+    /// It is, for those that no server has which may take the job.
+    Allow,
 }
 
 /// What model-service is asked before a job is sent, and what its silence

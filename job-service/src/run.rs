@@ -25,6 +25,7 @@ use crate::{
     config::{self, Config, IMAGES_FOLDER},
     core::Core,
     dispatch::{clients::Clients, dispatcher, housekeeping, lasting, lessons, recovery},
+    downloads::{self, Downloads},
     error::Error,
     hints::Hints,
     images::ImageStore,
@@ -190,6 +191,7 @@ async fn take_up(config: &Config, core: &Arc<Core>, servers: &Servers) -> Result
         });
     };
     begin("dispatcher", |core| Box::pin(dispatcher::run(core)));
+    begin("downloads", |core| Box::pin(downloads::run(core)));
     begin("model_uses", |core| Box::pin(model_uses::run(core)));
     begin("housekeeping", |core| Box::pin(housekeeping::run(core)));
     Ok(())
@@ -223,6 +225,8 @@ fn core(
         Arc::clone(&board),
         Arc::clone(&hints),
     );
+    let (default, look) = (config.download_missing, config.pace.download);
+    let downloads = Downloads::new(channel.clone(), default, look);
     let model_uses = ModelUses::new(channel, metrics.model_uses_dropped.clone());
     Ok(Arc::new(Core {
         database: opened.database,
@@ -232,6 +236,7 @@ fn core(
         board,
         hints,
         availability: Arc::new(availability),
+        downloads,
         model_uses,
         keys,
         vault: Arc::new(opened.vault),

@@ -9,6 +9,7 @@ mod failure;
 mod inventory_stream;
 mod library_request;
 mod library_service;
+mod missing_models;
 mod model_change;
 mod model_filter;
 mod model_service;

@@ -145,6 +145,16 @@ impl Civitai {
             .await
     }
 
+    /// The same, tried once: for whoever asks again later and must not wait long now.
+    pub async fn by_hash_once(&self, digits: &str) -> Answer<Version> {
+        let digits = digits.to_ascii_uppercase();
+        let url = self.api(&format!("api/v1/model-versions/by-hash/{digits}"));
+        self.place().await;
+        let answer = self.once(self.get(url), LOOKUP, Version::read).await;
+        self.heard(&answer);
+        answer
+    }
+
     /// The version with this id, a decimal number.
     pub async fn version(&self, id: &str) -> Answer<Version> {
         let url = self.api(&format!("api/v1/model-versions/{id}"));

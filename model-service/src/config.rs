@@ -17,10 +17,12 @@ use service_kit::telemetry::FILTER_DEFAULT;
 use crate::tokens::Tokens;
 
 mod client;
+mod download_missing;
 mod library;
 mod shown;
 
 pub use client::{ClientArgs, HashArgs, ScanArgs};
+pub use download_missing::{DownloadMissingArgs, DownloadPlace, DownloadPlaces};
 pub use library::{
     CivitaiConfig, LibraryArgs, LibraryConfig, ROOT_NAME_BYTES_MAX, ROOTS_MAX, RootConfig,
 };

@@ -10,7 +10,9 @@ pub(crate) mod enrich;
 pub(crate) mod found;
 mod guess;
 pub mod hash;
+mod kept_answers;
 mod kind;
+pub mod missing;
 pub(crate) mod preview;
 mod problems;
 pub(crate) mod roots;
@@ -66,6 +68,8 @@ struct Inner {
     roots: Vec<Root>,
     /// Who downloads, and who waits to.
     downloads: download::queue::Queue,
+    /// Whoever decides what becomes of missing models has it: two would begin the same twice.
+    missing: Mutex<()>,
     /// Whoever scans has it: two scans would take in the same files twice.
     scanning: Arc<Mutex<()>>,
 }
@@ -98,6 +102,7 @@ impl Library {
             civitai,
             roots,
             downloads,
+            missing: Mutex::default(),
             scanning: Arc::default(),
         }))
     }

@@ -375,6 +375,7 @@ pub fn decide<'a>(fits: &[(usize, Fit)], sha256_of: impl Fn(usize) -> Option<&'a
     }
 }
 
+mod digits;
 pub(crate) mod reading;
 #[cfg(test)]
 mod tests;

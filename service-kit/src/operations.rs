@@ -15,6 +15,7 @@ pub(crate) mod convert;
 mod error;
 mod follow;
 mod library;
+mod newest;
 mod operation;
 mod record;
 mod request;

@@ -4,13 +4,16 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use job_service::keys::BootstrapKey;
-use service_kit::{auth::Token, clock::Clock};
+use job_service::policy::DownloadPolicy;
+use service_kit::auth::Token;
 use stablequeue_proto::jobs::v1 as jobs;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 
 use crate::{Sim, wait};
+
+mod starting;
+
+use starting::{start_jobs, start_models};
 
 /// Longer than any test.
 const QUIET: Duration = Duration::from_secs(600);
@@ -24,6 +27,10 @@ pub struct PairOptions {
     pub grace: Duration,
     /// How much job-service takes on.
     pub limits: job_service::core::ServiceLimits,
+    /// Whether models are downloaded for jobs that do not say.
+    pub download_missing: DownloadPolicy,
+    /// What model-service reads itself, and how it asks Civitai.
+    pub library: model_service::config::LibraryConfig,
     /// The tokens that model-service asks for.
     pub model_tokens: Option<Arc<model_service::tokens::Tokens>>,
     /// The token that job-service presents, and that calls of the pair to
@@ -53,10 +60,13 @@ impl Default for PairOptions {
                 breaker_most: Duration::from_millis(800),
                 cooldown_first: Duration::from_millis(100),
                 cooldown_most: Duration::from_millis(400),
+                download: Duration::from_millis(100),
                 ..job_service::core::Pace::default()
             },
             grace: Duration::from_millis(200),
             limits: job_service::core::ServiceLimits::default(),
+            download_missing: DownloadPolicy::Never,
+            library: model_service::config::LibraryConfig::default(),
             model_tokens: None,
             model_token: None,
             key: None,
@@ -367,34 +377,4 @@ pub fn params(params: jobs::GenerationParams) -> jobs::SubmitJobRequest {
         input: Some(jobs::submit_job_request::Input::Params(params)),
         ..jobs::SubmitJobRequest::default()
     }
-}
-
-async fn start_models(
-    data_dir: PathBuf,
-    addr: &str,
-    options: &PairOptions,
-) -> Result<model_service::Running> {
-    let listener = TcpListener::bind(addr).await?;
-    let mut config = model_service::Config::in_folder(data_dir);
-    config.tokens.clone_from(&options.model_tokens);
-    Ok(model_service::start(config, listener, Clock::system()).await?)
-}
-
-async fn start_jobs(
-    data_dir: PathBuf,
-    addr: &str,
-    models: std::net::SocketAddr,
-    options: &PairOptions,
-) -> Result<job_service::Running> {
-    let listener = TcpListener::bind(addr).await?;
-    let mut config = job_service::Config::in_folder(data_dir, format!("http://{models}"));
-    config.pace = options.pace.clone();
-    config.grace = options.grace;
-    config.limits = options.limits.clone();
-    config.model_token.clone_from(&options.model_token);
-    let key = options.key.as_ref();
-    config.bootstrap_key = key
-        .map(|token| BootstrapKey::parse(token.expose()))
-        .transpose()?;
-    Ok(job_service::start(config, listener, Clock::system()).await?)
 }

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -12,7 +13,7 @@ use chrono::{DateTime, Utc};
 use super::{
     choose::{self, Past, Present, Verdict},
     claim::{begin, claim},
-    past,
+    missing, past,
     questions::Answers,
     warmth::{LOOK_AHEAD_JOBS, Passing},
 };
@@ -95,6 +96,11 @@ pub(super) async fn give(
                     begin(core, attempt, desk.board.get(&server).cloned());
                 }
             }
+            Verdict::Wait(Some((HoldReason::ModelMissing, message))) => {
+                let message = missing::with_downloads(core, desk, &job, &past, &answers, message);
+                let hold = Some((HoldReason::ModelMissing, message));
+                note_hold(&mut holds, &job, hold, None);
+            }
             Verdict::Wait(hold) => note_hold(&mut holds, &job, hold, None),
             Verdict::Cool { message, until } => {
                 let hold = Some((HoldReason::CoolingDown, message));
@@ -136,9 +142,14 @@ impl Desk<'_> {
             board: &self.board,
             free: &self.free,
             now: self.now,
-            fresh_for: core.pace.inventory.saturating_mul(LISTINGS_FRESH),
+            fresh_for: self.fresh_for(core),
         };
         Some(choose::judge(job, present, past, &findings))
+    }
+
+    /// How old a listing may be that says what a server does not have.
+    pub(super) fn fresh_for(&self, core: &Core) -> Duration {
+        core.pace.inventory.saturating_mul(LISTINGS_FRESH)
     }
 
     fn is_warm(&self, server: &str, models: &[ResolvedModel]) -> bool {

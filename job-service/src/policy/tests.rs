@@ -98,12 +98,13 @@ fn what_is_kept_is_what_was_set_and_reads_back() {
         unknown_retry_after_ms: Some(5),
         retry_on: vec!["lost".to_owned()],
         availability: AvailabilityPolicy::FailFast,
+        download_missing: Some(DownloadPolicy::Never),
         ..JobPolicy::default()
     };
     let text = serde_json::to_string(&policy).unwrap();
     assert_eq!(
         text,
-        r#"{"retry_on":["lost"],"unknown_retry_after_ms":5,"availability":"fail_fast"}"#
+        r#"{"retry_on":["lost"],"unknown_retry_after_ms":5,"availability":"fail_fast","download_missing":"never"}"#
     );
     assert_eq!(serde_json::from_str::<JobPolicy>(&text).unwrap(), policy);
 }

@@ -100,6 +100,10 @@ pub(crate) const ACCESS: Access = Access::new(&[
         Scope::ModelsWrite,
     ),
     (
+        "stablequeue.models.v1.LibraryService/DownloadMissing",
+        Scope::ModelsWrite,
+    ),
+    (
         "stablequeue.models.v1.LibraryService/FindDuplicates",
         Scope::ModelsRead,
     ),

@@ -157,6 +157,7 @@ pub(super) fn download(
     DownloadAsked {
         version_id,
         file_id: set(file_id),
+        sha256: None,
         root: into,
         folder,
         filename: set(filename),

@@ -10,7 +10,7 @@ use stablequeue_proto::models::v1 as wire;
 use stablequeue_proto::models::v1::library_service_server::LibraryService;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{convert, duplicates, library_request, request};
+use super::{convert, duplicates, library_request, missing_models, request};
 use crate::error::ModelError;
 use crate::library::{Library, RootNow};
 
@@ -136,6 +136,16 @@ impl LibraryService for LibraryApi {
             .start_download(asked, asker.caller, asker.request_id);
         let operation = started(begun.await)?;
         Ok(Response::new(wire::StartDownloadResponse { operation }))
+    }
+
+    async fn download_missing(
+        &self,
+        request: Request<wire::DownloadMissingRequest>,
+    ) -> Result<Response<wire::DownloadMissingResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let caller = Caller::of(&extensions)?.into();
+        let models = missing_models::download(&self.library, &caller, request);
+        Ok(Response::new(models.await?))
     }
 
     async fn find_duplicates(

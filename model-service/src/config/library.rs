@@ -7,6 +7,7 @@ use clap::Args;
 use secrecy::SecretString;
 use url::Url;
 
+use super::download_missing::{DownloadMissingArgs, DownloadPlaces};
 use crate::model::ModelKind;
 
 /// Most roots.
@@ -71,6 +72,9 @@ pub struct LibraryArgs {
     #[arg(long, env = "MODEL_SERVICE_DOWNLOADS_AT_ONCE", default_value_t = DOWNLOADS_AT_ONCE_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=16))]
     pub downloads_at_once: u32,
+    /// See [`DownloadMissingArgs`].
+    #[command(flatten)]
+    pub download_missing: DownloadMissingArgs,
     /// Never ask Civitai: enrichment uses the answers that are kept, downloads are refused.
     #[arg(long, env = "MODEL_SERVICE_OFFLINE")]
     pub offline: bool,
@@ -119,6 +123,8 @@ pub struct LibraryConfig {
     pub hash_threads: usize,
     /// Downloads at one time.
     pub downloads_at_once: usize,
+    /// Where models go that jobs wait for.
+    pub download_missing: DownloadPlaces,
     /// How Civitai is asked.
     pub civitai: CivitaiConfig,
     /// When availability is stale where the caller does not say.
@@ -133,6 +139,7 @@ impl Default for LibraryConfig {
             roots: Vec::new(),
             hash_threads: 1,
             downloads_at_once: DOWNLOADS_AT_ONCE_DEFAULT as usize,
+            download_missing: DownloadPlaces::new(),
             civitai: CivitaiConfig {
                 url: address.clone(),
                 download_url: address,
@@ -178,6 +185,7 @@ impl LibraryArgs {
             threads => threads,
         };
         LibraryConfig {
+            download_missing: self.download_missing.places(&roots, faults),
             roots,
             hash_threads: threads,
             downloads_at_once: self.downloads_at_once as usize,

@@ -14,7 +14,7 @@ use super::CommandLine;
 const PRINT_CONFIG: &str = "print-config";
 
 /// The texts that may be shown, and how.
-const SHOWN: [(&str, Shown); 1] = [("log", Shown::Text)];
+const SHOWN: [(&str, Shown); 2] = [("log", Shown::Text), ("download_missing", Shown::Text)];
 
 /// Every setting of a command line that begins with the program's name and
 /// `print-config`, and of the environment.

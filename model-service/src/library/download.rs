@@ -29,6 +29,8 @@ use run::Run;
 
 /// In what the progress of a download is counted.
 const BYTES: &str = "bytes";
+/// What begins the target of a download that is of one SHA-256; no root is named so.
+pub(super) const SHA256_TARGET: &str = "sha256:";
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct DownloadAsked {
     pub version_id: String,
     /// Which of its files; absent: its model file.
     pub file_id: Option<String>,
+    /// The SHA-256 that its file must have, in lower case, which also says which file it is; absent:
+    /// the one that Civitai says when it is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// The name of the root.
     pub root: String,
     /// The folder beneath it, with `/`; empty: the root itself.
@@ -67,9 +73,11 @@ impl Library {
             return Err(ModelError::Offline);
         }
         self.chosen(std::slice::from_ref(&asked.root))?;
-        let target = match asked.folder.as_str() {
-            "" => asked.root.clone(),
-            folder => format!("{}/{folder}", asked.root),
+        let target = match (&asked.sha256, asked.folder.as_str()) {
+            // So that the next who is asked for this file finds it.
+            (Some(sha256), _) => of_sha256(sha256),
+            (None, "") => asked.root.clone(),
+            (None, folder) => format!("{}/{folder}", asked.root),
         };
         let kind = OperationKind::Download;
         self.begin(kind, target, asked, caller, request_id, Self::download)
@@ -123,6 +131,11 @@ impl Library {
         }
         Ok(OperationResult::Library(done?))
     }
+}
+
+/// What a download of the file with this SHA-256 is about, wherever it goes.
+pub(super) fn of_sha256(sha256: &str) -> String {
+    format!("{SHA256_TARGET}{sha256}")
 }
 
 /// Waits for something, unless the work is to stop; then it is dropped.

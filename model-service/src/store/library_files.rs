@@ -158,6 +158,22 @@ pub(crate) fn hashed(
     }))
 }
 
+/// The files with this SHA-256 that are not gone, the oldest first, at most `limit`.
+pub(crate) fn with_sha256(
+    connection: &mut SqliteConnection,
+    sha256: &str,
+    limit: i64,
+) -> QueryResult<Vec<KnownFile>> {
+    let rows: Vec<Row> = library_files::table
+        .filter(library_files::hash_sha256.eq(sha256))
+        .filter(library_files::missing_since.is_null())
+        .order(library_files::id)
+        .limit(limit)
+        .select(Row::as_select())
+        .load(connection)?;
+    Ok(rows.into_iter().map(KnownFile::from).collect())
+}
+
 /// The columns that a scan writes.
 #[derive(Insertable, AsChangeset)]
 #[diesel(table_name = library_files, treat_none_as_null = true, treat_none_as_default_value = false)]

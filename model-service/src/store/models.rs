@@ -10,6 +10,7 @@ use super::model_row::Row;
 use super::tables::models;
 use super::{BIND_MAX, files_of_models, from_second_text, library_files, second_text};
 use crate::model::{AutoV2, CivitaiMetadata, Details, Model, ModelKind, NewModel, Sha256, Weight};
+use crate::names;
 
 /// The columns of a model that callers write.
 #[derive(Insertable, AsChangeset)]
@@ -205,6 +206,25 @@ pub(crate) fn get(connection: &mut SqliteConnection, id: i64) -> QueryResult<Opt
 /// Whether there is such a model.
 pub(crate) fn exists(connection: &mut SqliteConnection, id: i64) -> QueryResult<bool> {
     diesel::select(diesel::dsl::exists(models::table.find(id))).get_result(connection)
+}
+
+/// Whether another model of the kind than the one with this SHA-256 has that file name, in either
+/// case of letters.
+pub(crate) fn is_name_of_another(
+    connection: &mut SqliteConnection,
+    filename: &str,
+    kind: ModelKind,
+    sha256: &str,
+) -> QueryResult<bool> {
+    let others = models::table
+        .filter(models::filename_key.eq(names::key(filename)))
+        .filter(models::kind.eq(kind.as_str()))
+        .filter(
+            models::hash_sha256
+                .is_null()
+                .or(models::hash_sha256.ne(sha256)),
+        );
+    diesel::select(diesel::dsl::exists(others)).get_result(connection)
 }
 
 /// The models with these ids, by id.

@@ -2,6 +2,8 @@
 
 mod broken;
 mod fixture;
+mod missing;
+mod missing_fates;
 mod placed;
 mod queued;
 mod refused;

@@ -157,6 +157,22 @@ pub(super) fn find_repeated(
     Ok(row)
 }
 
+/// The newest operation of a kind that is about this.
+pub(super) fn newest(
+    connection: &mut SqliteConnection,
+    kind: OperationKind,
+    target: &str,
+) -> Result<Option<Operation>, DatabaseError> {
+    let row = operations::table
+        .filter(operations::kind.eq(kind.as_str()))
+        .filter(operations::target.eq(target))
+        .order(operations::id.desc())
+        .select(Row::as_select())
+        .first(connection)
+        .optional()?;
+    Ok(row.map(from_row))
+}
+
 /// The newest operations that fit, behind a place, at most `limit`.
 pub(super) fn page(
     connection: &mut SqliteConnection,

@@ -36,6 +36,9 @@ pub struct SimConfig {
     pub seed_app_id: Option<u64>,
     /// True: checkpoint hashes are in the cache already, so listings show them before the first load.
     pub hashes_cached: bool,
+    /// True: looking at the disk also finds the `.safetensors` files that somebody else put into
+    /// `models/Stable-diffusion` of the data folder.
+    pub shared_folder: bool,
     /// Content of the saved `config.json` of the install (keys that restore works for).
     pub saved_options: Map<String, Value>,
     /// Every generation event is appended here as one JSON line, flushed at once.
@@ -79,6 +82,7 @@ impl Default for SimConfig {
             gated: false,
             seed_app_id: None,
             hashes_cached: false,
+            shared_folder: false,
             saved_options: Map::new(),
             log_file: None,
             event_file: None,
@@ -103,6 +107,27 @@ impl SimConfig {
             decode_time: Duration::ZERO,
             ..Self::default()
         }
+    }
+}
+
+impl SimConfig {
+    /// The checkpoints that somebody else put into the folder; none where it is not shared or
+    /// cannot be read.
+    pub(crate) fn found_in_folder(&self) -> Vec<SimModel> {
+        let folder = self.data_dir.join("models/Stable-diffusion");
+        let entries = match self.shared_folder {
+            true => std::fs::read_dir(folder).into_iter().flatten().flatten(),
+            false => return Vec::new(),
+        };
+        let read = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let is_model = !name.starts_with('.') && name.ends_with(".safetensors");
+            let content = is_model
+                .then(|| std::fs::read(entry.path()).ok())
+                .flatten()?;
+            Some(SimModel::with_content(name, content))
+        };
+        entries.filter_map(read).collect()
     }
 }
 

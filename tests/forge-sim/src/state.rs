@@ -128,7 +128,13 @@ impl World {
 
     /// Name lists as a start or a refresh finds them.
     pub(crate) fn listed(&self) -> Models {
-        let disk = hold(&self.disk);
+        let mut disk = hold(&self.disk);
+        for model in self.config.found_in_folder() {
+            let path = &model.relative_path;
+            disk.checkpoints
+                .retain(|known| known.relative_path != *path);
+            disk.checkpoints.push(model);
+        }
         let mut models = Models {
             data_dir: self.config.data_dir.clone(),
             checkpoints: disk.checkpoints.clone(),

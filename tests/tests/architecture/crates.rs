@@ -26,7 +26,7 @@ const ARROWS: [(&str, &str); 16] = [
 ];
 
 /// Who may further depend on whom in tests.
-const TEST_ARROWS: [(&str, &str); 8] = [
+const TEST_ARROWS: [(&str, &str); 9] = [
     ("service-kit", "stablequeue-proto"),
     // Itself, with the stop points of crash tests.
     ("job-service", "job-service"),
@@ -36,6 +36,7 @@ const TEST_ARROWS: [(&str, &str); 8] = [
     ("model-service", "stablequeue-proto"),
     ("model-service", "civitai-sim"),
     ("system-tests", "stablequeue-proto"),
+    ("system-tests", "civitai-sim"),
 ];
 
 /// Every arrow between crates of this workspace, with whether it is for tests.

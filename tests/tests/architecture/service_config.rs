@@ -15,7 +15,9 @@ use stablequeue_proto::FILE_DESCRIPTOR_SET;
 const READS: [&str; 7] = ["Check", "Find", "Get", "List", "Resolve", "Verify", "Wait"];
 /// First words of methods that say what is to hold, whatever held before, so
 /// that the second call finds nothing left to do.
-const SETTLED_BY_THE_FIRST: [&str; 6] = ["Cancel", "Cordon", "Drain", "Probe", "Prune", "Uncordon"];
+const SETTLED_BY_THE_FIRST: [&str; 7] = [
+    "Cancel", "Cordon", "Download", "Drain", "Probe", "Prune", "Uncordon",
+];
 /// The field by which a method knows its repetition.
 const REQUEST_ID: &str = "request_id";
 /// The field of methods that begin an operation when they are asked to.

@@ -16,6 +16,7 @@ mod changing;
 mod cooldowns;
 mod deadlines;
 mod deleting;
+mod downloads_for_jobs;
 mod draining;
 mod failures;
 mod files_not_given;

@@ -6,7 +6,7 @@ use service_kit::clock::to_proto_duration;
 use stablequeue_proto::jobs::v1 as proto;
 
 use super::words::outcome_to_proto;
-use crate::policy::{AvailabilityPolicy, Backoff, JobPolicy, RETRYABLE};
+use crate::policy::{AvailabilityPolicy, Backoff, DownloadPolicy, JobPolicy, RETRYABLE};
 
 /// A policy as it is shown.
 pub(super) fn policy(policy: &JobPolicy, default: Backoff) -> proto::JobPolicy {
@@ -22,6 +22,7 @@ pub(super) fn policy(policy: &JobPolicy, default: Backoff) -> proto::JobPolicy {
         retry_on: _,
         unknown_retry_after_ms,
         availability,
+        download_missing,
     } = policy;
     proto::JobPolicy {
         wait_timeout: ms(*wait_timeout_ms),
@@ -42,6 +43,13 @@ pub(super) fn policy(policy: &JobPolicy, default: Backoff) -> proto::JobPolicy {
             AvailabilityPolicy::FailFast => proto::AvailabilityPolicy::FailFast,
             AvailabilityPolicy::Prefer => proto::AvailabilityPolicy::Prefer,
             AvailabilityPolicy::Skip => proto::AvailabilityPolicy::Skip,
+        }
+        .into(),
+        download_missing: match download_missing {
+            // The setting may be another one by tomorrow.
+            None => proto::DownloadMissingPolicy::Unspecified,
+            Some(DownloadPolicy::Never) => proto::DownloadMissingPolicy::Never,
+            Some(DownloadPolicy::Allow) => proto::DownloadMissingPolicy::Allow,
         }
         .into(),
     }

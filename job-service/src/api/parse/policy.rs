@@ -10,7 +10,7 @@ use super::too_many;
 use crate::{
     api::convert,
     job::AttemptOutcome,
-    policy::{AvailabilityPolicy, JobPolicy, RETRYABLE},
+    policy::{AvailabilityPolicy, DownloadPolicy, JobPolicy, RETRYABLE},
     request::Violation,
 };
 
@@ -47,6 +47,7 @@ pub(super) fn policy(
         unknown_policy,
         unknown_retry_after,
         availability,
+        download_missing,
     } = given;
     let mut ms = |name, given, bounds| milliseconds(name, given, bounds, violations);
     let policy = JobPolicy {
@@ -57,6 +58,7 @@ pub(super) fn policy(
         unknown_retry_after_ms: ms("unknown_retry_after", unknown_retry_after, UNKNOWN_RETRIES),
         retry_on: retried(&retry_on, violations),
         availability: availability_of(availability, violations),
+        download_missing: download_of(download_missing, violations),
     };
     if let (Some(first), Some(most)) = (policy.initial_backoff_ms, policy.max_backoff_ms)
         && most < first
@@ -123,6 +125,20 @@ fn availability_of(value: i32, violations: &mut Vec<Violation>) -> AvailabilityP
             let words = format!("{value} is not an availability policy; use REQUIRE");
             violations.push(Violation::new("policy.availability", words));
             AvailabilityPolicy::Require
+        }
+    }
+}
+
+fn download_of(value: i32, violations: &mut Vec<Violation>) -> Option<DownloadPolicy> {
+    use proto::DownloadMissingPolicy as Wire;
+    match Wire::try_from(value) {
+        Ok(Wire::Unspecified) => None,
+        Ok(Wire::Never) => Some(DownloadPolicy::Never),
+        Ok(Wire::Allow) => Some(DownloadPolicy::Allow),
+        Err(_) => {
+            let words = format!("{value} is not a policy of downloads; use NEVER or ALLOW");
+            violations.push(Violation::new("policy.download_missing", words));
+            None
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn is_allowed_folder(folder: &str) -> bool {
 
 /// A name that may be made, of one that was given: without folders, hidden beginnings and odd
 /// characters, and not too long. `None` when it is not that of a model file.
-pub(super) fn made_safe(given: &str) -> Option<String> {
+pub(in crate::library) fn made_safe(given: &str) -> Option<String> {
     let last = given.rsplit(['/', '\\']).next().unwrap_or(given);
     let plain = |character: char| match character {
         _ if character.is_control() || ODD.contains(&character) => '_',
@@ -56,6 +56,15 @@ pub(super) fn made_safe(given: &str) -> Option<String> {
     let stem = stem[..stem.floor_char_boundary(room)].trim_end_matches(['.', ' ']);
     let made = format!("{stem}{ending}");
     is_allowed_model(&made).then_some(made)
+}
+
+/// A name of a model file with something put behind its stem, not longer than one that was made.
+pub(in crate::library) fn with_digits(name: &str, digits: &str) -> String {
+    let stem = beside::stem(name.as_bytes()).map_or(name.len(), <[u8]>::len);
+    let (stem, ending) = name.split_at(name.floor_char_boundary(stem));
+    let room = MADE_BYTES_MAX.saturating_sub(ending.len() + digits.len() + 1);
+    let stem = &stem[..stem.floor_char_boundary(room)];
+    format!("{stem}.{digits}{ending}")
 }
 
 /// The name in a `Content-Disposition`, as it is given: that with a character set before that

@@ -99,6 +99,14 @@ impl Run {
 
     /// Which of its files.
     fn file(&self, version: &Version) -> Result<VersionFile, Unfinished> {
+        if let Some(sha256) = &self.asked.sha256 {
+            // Civitai may have another file there by now.
+            return version.file_of(sha256).ok_or_else(|| {
+                let id = version.id();
+                let text = format!("version {id} has no file with the SHA-256 {sha256} any more");
+                Failure::precondition("CIVITAI_FILE_REPLACED", "civitai", text).into()
+            });
+        }
         let Some(id) = &self.asked.file_id else {
             return version
                 .model_file()

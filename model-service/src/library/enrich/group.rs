@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::library::kept_answers;
 use crate::model::{SHA256_DIGITS, Sha256};
 use crate::store::enrichment::{Candidate, Outcome, Settled};
 
@@ -17,7 +18,7 @@ pub(super) struct Group {
 impl Group {
     /// The name under which its answer is kept.
     pub(super) fn question(&self) -> String {
-        format!("sha256:{}", self.digits)
+        kept_answers::question(&self.digits)
     }
 
     /// Whether the whole SHA-256 is known, which look-ups in bulk need.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use service_kit::operations::Unfinished;
 use service_kit::status::Failure;
 
@@ -12,6 +12,7 @@ use super::ends::Reached;
 use super::group::{Group, count};
 use crate::civitai::{Answer, HASHES_AT_ONCE_MAX, IDS_AT_ONCE_MAX, Trouble, Version, version};
 use crate::findings::{Field, Finding, Source};
+use crate::library::kept_answers;
 use crate::model::Sha256;
 use crate::store;
 use crate::store::civitai_answers::NewAnswer;
@@ -19,8 +20,6 @@ use crate::store::enrichment::{Outcome, Settled};
 
 /// Models of which one command writes that Civitai does not know them.
 const NOT_FOUND_AT_ONCE_MAX: usize = 500;
-/// Longest answer that is kept, in bytes of JSON; a longer one is kept without its pictures.
-const KEPT_BYTES_MAX: usize = 512 * 1024;
 
 /// The versions that have a file with a hash, by its digits.
 type Known = HashMap<String, Vec<String>>;
@@ -293,33 +292,13 @@ impl Run {
         Finding::text(Field::CivitaiDownloadUrl, url.as_str(), Source::Civitai)
     }
 
-    /// An answer to be used again; `None` for one that is too long even without its pictures.
+    /// An answer to be used again; `None` for one that is too long to be kept.
     pub(super) fn kept_found(&self, group: &Group, version: &Version) -> Option<NewAnswer> {
-        let mut text = version.json().to_string();
-        if text.len() > KEPT_BYTES_MAX {
-            let mut json = version.json().clone();
-            json.as_object_mut()?.shift_remove("images");
-            text = json.to_string();
-        }
-        (text.len() <= KEPT_BYTES_MAX).then(|| NewAnswer {
-            question: group.question(),
-            json: Some(text),
-            expires_at: self.expires(self.civitai.config().kept),
-        })
+        kept_answers::found(&self.civitai, group.question(), version, self.now())
     }
 
     pub(super) fn kept_not_found(&self, group: &Group) -> NewAnswer {
-        NewAnswer {
-            question: group.question(),
-            json: None,
-            expires_at: self.expires(self.civitai.config().not_found_kept),
-        }
-    }
-
-    fn expires(&self, kept: std::time::Duration) -> DateTime<Utc> {
-        let kept = TimeDelta::from_std(kept).unwrap_or(TimeDelta::MAX);
-        let expires = self.now().checked_add_signed(kept);
-        expires.unwrap_or(DateTime::<Utc>::MAX_UTC)
+        kept_answers::not_found(&self.civitai, group.question(), self.now())
     }
 }
 

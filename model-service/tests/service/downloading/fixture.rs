@@ -63,6 +63,15 @@ impl Downloading {
 
     /// Stops the service, does something, and starts it again on the same folders.
     pub(super) async fn restarted(self, between: impl FnOnce(&CivitaiSim)) -> Self {
+        self.restarted_as(between, |_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub(super) async fn restarted_as(
+        self,
+        between: impl FnOnce(&CivitaiSim),
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let Self {
             sim,
             shelf,
@@ -70,7 +79,7 @@ impl Downloading {
         } = self;
         let folder = service.stop().await;
         between(&sim);
-        Self::on(sim, shelf, folder, |_| {}).await
+        Self::on(sim, shelf, folder, change).await
     }
 
     /// Publishes a version with this file.

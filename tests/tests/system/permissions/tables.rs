@@ -141,6 +141,7 @@ pub(crate) const MODELS: &[Rule] = &[
     rule("stablequeue.models.v1.LibraryService/StartHashing", ModelsWrite, MODELS_WRITE, About::NoJob),
     rule("stablequeue.models.v1.LibraryService/StartEnrichment", ModelsWrite, MODELS_WRITE, About::NoJob),
     rule("stablequeue.models.v1.LibraryService/StartDownload", ModelsWrite, MODELS_WRITE, About::NoJob),
+    rule("stablequeue.models.v1.LibraryService/DownloadMissing", ModelsWrite, MODELS_WRITE, About::NoJob),
     rule("stablequeue.models.v1.LibraryService/FindDuplicates", ModelsRead, MODELS_READ, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/GetServiceInfo", Admin, ONLY_ADMIN, About::NoJob),
     rule("stablequeue.admin.v1.AdminService/GetDatabaseStatus", Admin, ONLY_ADMIN, About::NoJob),

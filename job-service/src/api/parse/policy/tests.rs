@@ -47,6 +47,7 @@ fn every_field_is_kept_in_milliseconds() {
             nanos: 1,
         }),
         availability: proto::AvailabilityPolicy::Prefer.into(),
+        download_missing: proto::DownloadMissingPolicy::Allow.into(),
     });
     let expected = JobPolicy {
         wait_timeout_ms: Some(1_000),
@@ -56,6 +57,7 @@ fn every_field_is_kept_in_milliseconds() {
         retry_on: vec!["wrong_model".to_owned(), "lost".to_owned()],
         unknown_retry_after_ms: Some(1_001),
         availability: AvailabilityPolicy::Prefer,
+        download_missing: Some(DownloadPolicy::Allow),
     };
     assert_eq!(whole, Ok(expected));
 }
@@ -184,6 +186,7 @@ fn words_that_do_not_exist_are_told() {
     let faults = parsed(proto::JobPolicy {
         unknown_policy: 9,
         availability: 9,
+        download_missing: 9,
         ..proto::JobPolicy::default()
     });
     let faults = faults.unwrap_err().join("\n");
@@ -192,4 +195,8 @@ fn words_that_do_not_exist_are_told() {
         "{faults}"
     );
     assert!(faults.contains("policy.availability: 9 is not"), "{faults}");
+    assert!(
+        faults.contains("policy.download_missing: 9 is not"),
+        "{faults}"
+    );
 }

@@ -100,3 +100,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn digits_go_before_the_ending_and_the_name_stays_one_that_may_be_made() {
+    assert_eq!(
+        with_digits("fox.safetensors", "2870ca6e33"),
+        "fox.2870ca6e33.safetensors"
+    );
+    let long = format!("{}.ckpt", "ü".repeat(97));
+    let made = with_digits(&long, "2870ca6e33");
+    assert!(made.ends_with("ü.2870ca6e33.ckpt"), "{made}");
+    assert!(
+        made.len() <= MADE_BYTES_MAX && is_allowed_model(&made),
+        "{made}"
+    );
+}
