@@ -253,13 +253,6 @@ async fn violations_of_an_inventory_name_the_item() {
             "header.list_time",
         ]
     );
-    let ahead = crate::harness::time_of_start() + chrono::TimeDelta::milliseconds(300_001);
-    let ahead = InventoryHeader {
-        list_time: Some(service_kit::clock::to_timestamp(ahead)),
-        ..header("left", "1")
-    };
-    let found = send(&mut service, vec![Some(Part::Header(ahead))]).await;
-    assert_eq!(found, ["header.list_time"]);
     let mut wrong = items(vec![
         listed("x.pt", ""),
         InventoryModel {

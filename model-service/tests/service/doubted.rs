@@ -112,6 +112,25 @@ async fn one_listing_is_never_its_own_second_look_however_late_it_comes_again() 
 }
 
 #[tokio::test]
+async fn a_caller_whose_clock_is_far_ahead_is_heard_and_its_second_look_counts() {
+    let mut service = Service::new().await;
+    service.full("left", "1", models(0..10)).await;
+    let ahead = Duration::from_secs(3600);
+    let look = |later: Duration| InventoryHeader {
+        list_time: Some(clock::to_timestamp(
+            crate::harness::time_of_start() + ahead + later,
+        )),
+        ..header("left", "less")
+    };
+    let first = service.sync(look(Duration::ZERO), items(models(0..2)));
+    assert_eq!(first.await.unwrap().doubted_count, 8);
+    service.hand.advance(SECOND_LOOK);
+    let second = service.sync(look(SECOND_LOOK), items(models(0..2)));
+    let second = second.await.unwrap();
+    assert_eq!((second.removed_count, second.doubted_count), (8, 0));
+}
+
+#[tokio::test]
 async fn another_listing_confirms_as_well_and_a_doubt_outlives_a_restart() {
     let mut service = Service::new().await;
     service.full("left", "1", models(0..10)).await;
