@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, ClientBuilder, RequestBuilder, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, redirect};
 
 use super::answer::{Trouble, bounded};
 use crate::config::CivitaiConfig;
@@ -51,7 +51,7 @@ pub(super) fn builder(config: &CivitaiConfig) -> ClientBuilder {
         .into_iter()
         .any(|url| url.scheme() == "https");
     if secured && !config.offline {
-        return builder;
+        return with_roots(builder);
     }
     // Without TLS the machine's root certificates are not needed, and a bare container that has
     // none can still start.
@@ -61,6 +61,17 @@ pub(super) fn builder(config: &CivitaiConfig) -> ClientBuilder {
             .with_root_certificates(roots)
             .with_no_client_auth(),
     )
+}
+
+/// With the root certificates of the machine, or, where it has none, as a bare container, those of
+/// Mozilla that came with this program.
+fn with_roots(builder: ClientBuilder) -> ClientBuilder {
+    let Err(error) = Client::builder().build() else {
+        return builder;
+    };
+    tracing::info!(%error, "this machine has no root certificates; those of this program are used");
+    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    builder.tls_certs_only(bundled.filter_map(|root| Certificate::from_der(root).ok()))
 }
 
 pub(super) fn built(builder: ClientBuilder) -> Result<Client, ClientFault> {

@@ -36,7 +36,11 @@ fn text(output: &Output) -> String {
 
 /// A program that takes calls, with the rest of what it says.
 fn serving(data_dir: &Path) -> (Child, BufReader<std::process::ChildStderr>) {
-    let mut child = program(data_dir).stderr(Stdio::piped()).spawn().unwrap();
+    begun(program(data_dir))
+}
+
+fn begun(mut program: Command) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("\"serving\"") {
@@ -55,6 +59,20 @@ fn terminate(child: &Child) {
             .unwrap()
             .success()
     );
+}
+
+#[test]
+fn a_machine_without_root_certificates_is_served_as_a_bare_container_is() {
+    let (folder, none) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = none.path().join("none.pem");
+    std::fs::write(&file, "").unwrap();
+    let mut program = program(folder.path());
+    program
+        .env("SSL_CERT_FILE", &file)
+        .env("SSL_CERT_DIR", none.path());
+    let (mut child, _lines) = begun(program);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
